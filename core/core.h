@@ -36,7 +36,7 @@ struct ini_key {
 };
 
 struct ini_section {
-    const char *name;    /* "vda" */
+    const char *name;    /* "disk0" */
     const char *variant; /* the part behind @ in [accel@accel-soft], or NULL */
     struct ini_pos pos;
     struct ini_key *keys;
@@ -59,7 +59,7 @@ struct plugin {
 struct klass {
     mobo_class_t c;
     const struct plugin *plugin;
-    const char *type;           /* "dev-virtio/blk", or "block-file" where the plugin has one class */
+    const char *type;           /* "PLUGIN/CLASS", or "PLUGIN" where the plugin has one class */
 };
 
 /* ---- objects ---------------------------------------------------------------------------------- */

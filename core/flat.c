@@ -10,7 +10,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "registers are copied as host integers");
 
-/* ---- building ---------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 /* Fill the parts of REGION's range that no stretch covers yet. */
 static unsigned flats_insert(struct flat *flats, unsigned count, struct region *r)
@@ -82,7 +82,7 @@ struct view *view_new(struct region *const *regions, unsigned count)
     return v;
 }
 
-/* ---- publishing -------------------------------------------------------------------------------------- */
+/* ---- publishing ------------------------------------------------------------------------------ */
 
 static struct gate_slot *gate_of_thread(struct map *map)
 {
@@ -134,7 +134,7 @@ const struct flat *flat_find(const struct flat *flats, unsigned count, uint64_t 
     return NULL;
 }
 
-/* ---- registers --------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static uint64_t ones(unsigned bytes)
 {
@@ -210,7 +210,7 @@ static void region_access(struct region *r, uint64_t off, uint8_t *data, uint32_
         object_leave(r->owner);
 }
 
-/* ---- accesses ---------------------------------------------------------------------------------------- */
+/* ---- accesses -------------------------------------------------------------------------------- */
 
 /* Memory the accelerator could not map: parts of pages, or while a change is under way. */
 static void memory_access(struct runtime *rt, const struct flat *f, uint64_t addr, void *data,

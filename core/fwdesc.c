@@ -32,7 +32,7 @@ static void entry_append(struct fw_entry **list, struct fw_entry *e)
     *list = e;
 }
 
-/* ---- devices ----------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static bool copy_string(struct fw_entry *e, unsigned slot, const char **member)
 {
@@ -90,7 +90,7 @@ static const mobo_fw_device_t *fw_device(mobo_obj_t *obj, uint32_t index)
     return e ? &e->dev : NULL;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void ranges_forget(struct fw *fw)
 {
@@ -219,7 +219,7 @@ static int fw_memory(mobo_obj_t *obj, uint32_t index, mobo_mem_range_t *range)
     return rc;
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static void list_release(struct fw_entry **list, const struct object *o)
 {

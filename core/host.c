@@ -32,7 +32,7 @@ void object_check(struct object *o, const char *function)
                  function);
 }
 
-/* ---- objects ----------------------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static struct object *object_behind(void *self)
 {
@@ -72,7 +72,7 @@ static const mobo_obj_api_t obj_api = {
     .self = obj_self,
 };
 
-/* ---- the machine ------------------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 static void vm_info(mobo_obj_t *obj, mobo_vm_info_t *info)
 {

@@ -13,7 +13,7 @@ enum { BIT_RESET = 1 << MOBO_VM_RESET, BIT_OFF = 1 << MOBO_VM_OFF, BIT_CRASH = 1
 
 enum { STILL_RUNNING = -1 };
 
-/* ---- stats ------------------------------------------------------------------------------------------- */
+/* ---- stats ----------------------------------------------------------------------------------- */
 
 static void stats_allow(struct runtime *rt, bool allow)
 {
@@ -62,7 +62,7 @@ void stats_print(struct runtime *rt)
     pthread_mutex_unlock(&rt->stats_lock);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------- */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static bool accel_complete(const mobo_accel_ops_t *a)
 {
@@ -103,7 +103,7 @@ static int start_objects(struct runtime *rt)
             return EXIT_BAD_INPUT;
     }
     if (!rt->accel_object) {
-        log_line(MOBO_ERROR, "no section provides " MOBO_ACCEL "; add [accel] with type = accel-soft");
+        log_line(MOBO_ERROR, "no section provides " MOBO_ACCEL "; add one with an accelerator");
         return EXIT_BAD_INPUT;
     }
     return 0;
@@ -146,7 +146,7 @@ static void machine_go(struct runtime *rt)
         vcpus_go(rt);
 }
 
-/* ---- requests ---------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
 
 /* CPUs that come out from now on see the command before they see that nothing is asked any more. */
 static uint32_t wait_request(struct runtime *rt)
@@ -219,7 +219,7 @@ static int machine_main(struct runtime *rt)
     return code;
 }
 
-/* ---- birth and death --------------------------------------------------------------------------------- */
+/* ---- birth and death ------------------------------------------------------------------------- */
 
 /* 0, or the exit code. */
 static int runtime_open(struct runtime *rt, struct machine *m)

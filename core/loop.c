@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- queues of tasks --------------------------------------------------------------------------------- */
+/* ---- queues of tasks ------------------------------------------------------------------------- */
 
 void task_push(struct task_queue *q, struct task *t)
 {
@@ -54,7 +54,7 @@ void task_purge(struct task_queue *q, const struct object *o, struct task **spar
     }
 }
 
-/* ---- posting ----------------------------------------------------------------------------------------- */
+/* ---- posting --------------------------------------------------------------------------------- */
 
 /* An empty task, from the loop's spare ones where there is one. */
 struct task *loop_task(struct loop *l)
@@ -90,7 +90,7 @@ int task_post(mobo_obj_t *obj, void (*fn)(void *self, void *arg), void *arg)
     return 0;
 }
 
-/* ---- the thread -------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static void task_run(struct task *t)
 {
@@ -177,7 +177,7 @@ static void *loop_main(void *arg)
     return NULL;
 }
 
-/* ---- birth and death --------------------------------------------------------------------------------- */
+/* ---- birth and death ------------------------------------------------------------------------- */
 
 static bool loop_open(struct loop *l)
 {

@@ -9,7 +9,7 @@
 
 enum { PAGE = 4096, IO_PORTS = 0x10000 };
 
-/* ---- what the accelerator has ----------------------------------------------------------------------- */
+/* ---- what the accelerator has ---------------------------------------------------------------- */
 
 static uint8_t *flat_host(const struct flat *f)
 {
@@ -114,7 +114,7 @@ int map_accel(struct runtime *rt)
     return rc;
 }
 
-/* ---- checks ------------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 static const char *region_name(const struct region *r)
 {
@@ -195,7 +195,7 @@ static int take_ram(struct region *r, const mobo_place_t *place)
     return MOBO_EINVAL;
 }
 
-/* ---- changes ----------------------------------------------------------------------------------------- */
+/* ---- changes --------------------------------------------------------------------------------- */
 
 static bool make_room(struct map *map)
 {

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- memory: zeroed, shared, lazily backed, with inaccessible pages on both sides --------------- */
+/* ---- memory: zeroed, shared, lazily backed, with inaccessible pages on both sides ------------ */
 
 struct os_mem {
     uint8_t *host;    /* aligned to 2 MiB, or to the huge page */
@@ -23,7 +23,7 @@ bool os_mem_new(struct os_mem *mem, const char *name, uint64_t len, uint64_t pag
                 const char **why);
 void os_mem_free(struct os_mem *mem);
 
-/* ---- time ----------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 uint64_t os_now(void);      /* ns, monotonic */
 uint64_t os_now_real(void); /* ns since 1970-01-01 00:00 UTC */
@@ -33,12 +33,12 @@ int os_timer_new(void);
 void os_timer_arm(int fd, uint64_t when); /* 0: never */
 void os_timer_take(int fd);               /* makes it unreadable again */
 
-/* ---- events ---------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 int os_event_new(bool set);
 void os_event_take(int fd);
 
-/* ---- readiness of many descriptors, itself a descriptor that can be polled ------------------------- */
+/* ---- readiness of many descriptors, itself a descriptor that can be polled ------------------- */
 
 enum { OS_READ = 1, OS_WRITE = 2 };
 

@@ -16,7 +16,7 @@
 
 struct runtime;
 
-/* ---- memory (ram.c, map.c, flat.c) --------------------------------------------------------------- */
+/* ---- memory (ram.c, map.c, flat.c) ----------------------------------------------------------- */
 
 struct ram_area {
     struct ram_area *next;
@@ -113,14 +113,14 @@ const struct flat *flat_find(const struct flat *flats, unsigned count, uint64_t 
 void map_access(struct runtime *rt, uint32_t space, uint64_t addr, void *data, uint32_t len,
                 bool write);
 
-/* ---- wires (wire.c) ------------------------------------------------------------------------------- */
+/* ---- wires (wire.c) -------------------------------------------------------------------------- */
 
 void wires_clear(struct runtime *rt);
 void wires_release(struct object *o);
 int wires_intack(struct runtime *rt);
 void wires_eoi(struct runtime *rt, uint32_t vector);
 
-/* ---- loops (loop.c, timer.c, watch.c, work.c, doorbell.c) ------------------------------------------ */
+/* ---- loops (loop.c, timer.c, watch.c, work.c, doorbell.c) ------------------------------------ */
 
 /* A call to come: a post, the two halves of a piece of work, or a doorbell. */
 struct task {
@@ -246,7 +246,7 @@ void doorbell_hand(struct doorbell *b); /* tell the accelerator where it is now 
 void doorbells_clear(struct runtime *rt);
 void doorbells_free(struct region *r);
 
-/* ---- virtual CPUs and the life of the machine (vcpu.c, life.c) ------------------------------------- */
+/* ---- virtual CPUs and the life of the machine (vcpu.c, life.c) ------------------------------- */
 
 enum vcpu_command { VCPU_HOLD, VCPU_RUN, VCPU_END };
 
@@ -293,7 +293,7 @@ void stats_print(struct runtime *rt);
 void signals_start(struct runtime *rt);
 void signals_end(struct runtime *rt);
 
-/* ---- firmware description (fwdesc.c) ---------------------------------------------------------------- */
+/* ---- firmware description (fwdesc.c) --------------------------------------------------------- */
 
 struct fw {
     pthread_mutex_t lock;
@@ -305,17 +305,17 @@ struct fw {
 void fw_release(struct object *o);
 void fw_end(struct runtime *rt);
 
-/* ---- the terminal (term.c) -------------------------------------------------------------------------- */
+/* ---- the terminal (term.c) ------------------------------------------------------------------- */
 
 void term_save(void);
 void term_restore(void); /* safe in a signal handler */
 
-/* ---- log (log.c) ------------------------------------------------------------------------------------- */
+/* ---- log (log.c) ----------------------------------------------------------------------------- */
 
 void log_quiet_ends(struct object *o); /* say how many lines were kept back */
 extern const mobo_log_api_t log_api;
 
-/* ---- all of it --------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 struct object_runtime {
     atomic_bool closed;         /* fini comes or has come: no callback runs any more */

@@ -46,7 +46,7 @@ uint64_t time_now(mobo_obj_t *obj, uint32_t clock)
     }
 }
 
-/* ---- the heap; timer_lock is held --------------------------------------------------------------------- */
+/* ---- the heap; timer_lock is held ------------------------------------------------------------ */
 
 static void heap_put(struct loop *l, unsigned i, mobo_timer_t *t)
 {
@@ -107,7 +107,7 @@ void timer_rearm(struct loop *l)
     pthread_mutex_unlock(&l->timer_lock);
 }
 
-/* ---- running ------------------------------------------------------------------------------------------ */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* The next timer that is due, taken out of the heap; NULL: none is, and the descriptor is armed. */
 static mobo_timer_t *take_due(struct loop *l)
@@ -160,7 +160,7 @@ void timer_expire(struct loop *l)
     timer_rearm(l);
 }
 
-/* ---- the plugin's side --------------------------------------------------------------------------------- */
+/* ---- the plugin's side ----------------------------------------------------------------------- */
 
 int timer_new(mobo_obj_t *obj, void (*fn)(void *self), mobo_timer_t **timer)
 {

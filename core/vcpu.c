@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- exits ------------------------------------------------------------------------------------------- */
+/* ---- exits ----------------------------------------------------------------------------------- */
 
 /* After an access that asked for a reset or the like, the guest must not get further. */
 static void leave_if_asked(struct vcpu *v)
@@ -76,7 +76,7 @@ static const mobo_exits_t exits = {
     .eoi = exit_eoi,
 };
 
-/* ---- the threads ------------------------------------------------------------------------------------- */
+/* ---- the threads ----------------------------------------------------------------------------- */
 
 /* Wait for leave to run; false: the end. control.lock is held. */
 static bool wait_for_go(struct vcpu *v)

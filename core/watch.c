@@ -64,7 +64,7 @@ mobo_watch_t *watch_bell(struct doorbell *b)
     return w;
 }
 
-/* ---- the loop's side ----------------------------------------------------------------------------------- */
+/* ---- the loop's side ------------------------------------------------------------------------- */
 
 void watch_bury(struct loop *l)
 {
@@ -113,7 +113,7 @@ void watch_ready(struct loop *l)
     atomic_fetch_add_explicit(&l->fd_events, n, memory_order_relaxed);
 }
 
-/* ---- the plugin's side --------------------------------------------------------------------------------- */
+/* ---- the plugin's side ----------------------------------------------------------------------- */
 
 int fd_watch(mobo_obj_t *obj, int fd, uint32_t events, void (*fn)(void *self, uint32_t events),
              mobo_watch_t **watch)

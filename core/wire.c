@@ -29,7 +29,7 @@ struct eoi_hook {
     void (*fn)(void *self, uint32_t vector);
 };
 
-/* ---- wires ------------------------------------------------------------------------------------------- */
+/* ---- wires ----------------------------------------------------------------------------------- */
 
 static void source_set(void *self, uint64_t line, uint32_t level)
 {
@@ -137,7 +137,7 @@ void wires_release(struct object *o)
     }
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static int irq_msi(mobo_obj_t *obj, uint64_t addr, uint32_t data)
 {
@@ -148,7 +148,7 @@ static int irq_msi(mobo_obj_t *obj, uint64_t addr, uint32_t data)
     return rt->accel.msi(rt->accel_self, addr, data, 0);
 }
 
-/* ---- x86: the 8259 and the IOAPICs ------------------------------------------------------------------- */
+/* ---- x86: the 8259 and the IOAPICs ----------------------------------------------------------- */
 
 static int irq_extint_attach(mobo_obj_t *obj, int (*ack)(void *self))
 {

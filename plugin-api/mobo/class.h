@@ -45,7 +45,8 @@ typedef struct mobo_prop {
 
 /*
  * A link without a default is taken from the only object that provides the interface; none or two
- * such objects is an error that names them, unless MOBO_P_OPTIONAL. The last argument of each macro
+ * such objects is an error that names them, unless MOBO_P_OPTIONAL. An optional link with the default
+ * "" is connected only where the INI names an object. The last argument of each macro
  * is the doc text, optionally followed by more initialisers:
  *     MOBO_U32(struct blk, queues, "1", "request queues", .min = 1, .max = 64),
  */

@@ -55,7 +55,7 @@ static bool page_enter(struct vcpu *cpu, uint64_t gpa)
     page->first = NULL;
     page->next = NULL;
     *slot = page;
-    smc_enter(cpu, gpa);
+    page->map = smc_enter(cpu, gpa);
     return true;
 }
 
@@ -63,7 +63,7 @@ static void page_forget(struct vcpu *cpu, struct code_page **slot)
 {
     struct code_page *page = *slot;
     *slot = page->next;
-    smc_leave(cpu, page->gpa);
+    smc_leave(cpu, page->gpa, page->map);
     page->next = cpu->interp->free_pages;
     cpu->interp->free_pages = page;
 }
@@ -260,8 +260,6 @@ static void decode(struct vcpu *cpu, struct block *b, struct source *s, uint64_t
             (void)arena(ip, sizeof *build.rec);
         off += in.len;
         n++;
-        if (n >= 2 && end && build.links)
-            interp_fuse(&op[n - 2], &op[n - 1]);
     }
 
     unsigned total = n;

@@ -71,7 +71,7 @@ struct block {
 };
 
 enum { LOOKUP_BITS = 13, LOOKUP_ENTRIES = 1 << LOOKUP_BITS, BLOCK_INSNS = 48,
-       BLOCK_HASH_BITS = 16, PAGE_HASH_BITS = 12, CODE_MSGS = 64 };
+       BLOCK_HASH_BITS = 16, PAGE_HASH_BITS = 12, CODE_MSGS = 4096 };
 
 struct lookup {
     uint64_t rip, key;
@@ -82,8 +82,16 @@ struct lookup {
 /* A guest-physical page with blocks of this CPU. */
 struct code_page {
     uint64_t gpa;
+    const void *map;          /* code_pages of its slot then: RAM may be another by now */
     struct block *first;
     struct code_page *next;
+};
+
+/* What another thread has to say: CODE_WRITTEN ... */
+struct code_msg {
+    uint64_t gpa, len;
+    uint32_t from;            /* CODE_PROTECT: the CPU that has decoded there */
+    uint32_t kind;
 };
 
 struct interp {
@@ -102,12 +110,8 @@ struct interp {
 
     /* from other threads */
     _Atomic uint32_t msg_lock, msg_pending;
-    unsigned msg_count;
-    struct {
-        uint64_t gpa, len;
-        uint32_t from;        /* CODE_PROTECT: the CPU that has decoded there */
-        uint32_t kind;
-    } msg[CODE_MSGS];
+    unsigned msg_first, msg_count; /* msg[first..count) are to be read */
+    struct code_msg msg[CODE_MSGS];
 };
 
 enum { CODE_WRITTEN = 1, CODE_PROTECT = 2, CODE_ALL = 3, CODE_OVERFLOW = 4 };
@@ -160,9 +164,9 @@ const struct dop *op_resolve(struct vcpu *cpu, const struct dop *op);
 /* ---- x86/smc.c ---- */
 
 /* This CPU is about to decode from a page of RAM it had no blocks on; see smc.c for the protocol. */
-void smc_enter(struct vcpu *cpu, uint64_t gpa);
+const void *smc_enter(struct vcpu *cpu, uint64_t gpa);
 void smc_lines(struct vcpu *cpu, uint64_t gpa, uint64_t len);
-void smc_leave(struct vcpu *cpu, uint64_t gpa);
+void smc_leave(struct vcpu *cpu, uint64_t gpa, const void *map);
 void smc_drain(struct vcpu *cpu);
 void smc_written(struct vcpu *cpu, uint64_t gpa, uint64_t len); /* any thread */
 
@@ -182,8 +186,6 @@ struct build {
     uint64_t link_rip[2];
 };
 bool interp_select(struct build *b, struct x86_insn *in, const uint8_t *bytes, struct dop *op);
-/* Operation and jump behind it in one handler, where there is one. */
-void interp_fuse(struct dop *first, const struct dop *second);
 /* Handlers for what decoding found instead of an instruction. */
 const struct dop *op_undefined(struct vcpu *cpu, const struct dop *op);
 const struct dop *op_too_long(struct vcpu *cpu, const struct dop *op);

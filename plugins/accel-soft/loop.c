@@ -1,11 +1,11 @@
 /*
- * loop.c: the run loop of a virtual CPU: exceptions and interrupts between runs of the engine, sleep,
- * kicks, exclusive sections, the timer thread. It knows no instruction.
+ * loop.c: the run loop of a virtual CPU: exceptions and interrupts between runs of the engine,
+ * sleep, kicks, exclusive sections, the timer thread. It knows no instruction.
  *
- * Exclusive sections: a CPU is either inside guest code or `outside`. Whoever wants to be alone sets
- * ex_active, then waits for every other CPU to be outside; a CPU that enters sets outside to 0, then
- * looks at ex_active, and steps back if it is set. Sequential consistency of those two words makes
- * one of them see the other, so entering and leaving take no lock.
+ * Exclusive sections: a CPU is either inside guest code or `outside`. Whoever wants to be alone
+ * sets ex_active, then waits for every other CPU to be outside; a CPU that enters sets outside to
+ * 0, then looks at ex_active, and steps back if it is set. Sequential consistency of those two
+ * words makes one of them see the other, so entering and leaving take no lock.
  */
 #include "x86/sys.h"
 
@@ -25,10 +25,11 @@ uint64_t soft_now(void)
 
 static struct timespec to_timespec(uint64_t ns)
 {
-    return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+    return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u),
+                              .tv_nsec = (long)(ns % 1000000000u) };
 }
 
-/* ---- exclusive sections ------------------------------------------------------------------------------------ */
+/* ---- exclusive sections ---------------------------------------------------------------------- */
 
 static void go_outside(struct vcpu *cpu)
 {
@@ -48,10 +49,14 @@ static void go_inside(struct vcpu *cpu)
         atomic_store(&cpu->outside, 0);
         if (!atomic_load(&s->ex_active))
             return;
-        if (s->ex_depth && pthread_equal(s->ex_owner, pthread_self()))
-            return; /* back from a device in the middle of its own exclusive section */
         atomic_store(&cpu->outside, 1);
         pthread_mutex_lock(&s->ex_lock);
+        if (s->ex_depth && pthread_equal(s->ex_owner, pthread_self())) {
+            /* back from a device in the middle of this thread's own exclusive section */
+            atomic_store(&cpu->outside, 0);
+            pthread_mutex_unlock(&s->ex_lock);
+            return;
+        }
         pthread_cond_broadcast(&s->ex_idle);
         while (atomic_load(&s->ex_active))
             pthread_cond_wait(&s->ex_free, &s->ex_lock);
@@ -127,7 +132,7 @@ void soft_all_go(struct soft *s)
     exclusive_end(s, NULL);
 }
 
-/* ---- requests, timer thread ------------------------------------------------------------------------------------ */
+/* ---- requests, timer thread ------------------------------------------------------------------ */
 
 void soft_request(struct vcpu *cpu, uint32_t req)
 {
@@ -207,7 +212,7 @@ static void timer_arm(struct vcpu *cpu)
     pthread_mutex_unlock(&s->timer_lock);
 }
 
-/* ---- sleep -------------------------------------------------------------------------------------------------------- */
+/* ---- sleep ----------------------------------------------------------------------------------- */
 
 static bool awake(struct vcpu *cpu)
 {
@@ -215,8 +220,8 @@ static bool awake(struct vcpu *cpu)
 }
 
 /*
- * HLT, MWAIT, wait-for-SIPI: until a request or the deadline. Spinning first pays only where wake-ups
- * come fast and a host CPU is to spare, so it is done only after a short sleep.
+ * HLT, MWAIT, wait-for-SIPI: until a request or the deadline. Spinning first pays only where
+ * wake-ups come fast and a host CPU is to spare, so it is done only after a short sleep.
  */
 static void sleep_until(struct vcpu *cpu, uint64_t deadline)
 {
@@ -245,7 +250,7 @@ static void sleep_until(struct vcpu *cpu, uint64_t deadline)
     go_inside(cpu);
 }
 
-/* ---- events ---------------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 static void take_sipi(struct vcpu *cpu)
 {
@@ -328,7 +333,7 @@ static void take_requests(struct vcpu *cpu, uint32_t req)
     /* REQ_EVENT is looked at in any case; the engine drains what REQ_SMC announced. */
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------------ */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static void execute(struct vcpu *cpu)
 {
@@ -392,7 +397,7 @@ static bool turn(struct vcpu *cpu)
     return true;
 }
 
-/* ---- the callbacks that the CPU sees: outside while a device has the word -------------------------------------------------- */
+/* ---- the callbacks that the CPU sees: outside while a device has the word -------------------- */
 
 static void up_mmio(void *ctx, uint64_t gpa, void *data, uint32_t len, uint32_t write)
 {
@@ -440,7 +445,11 @@ static void up_eoi(void *ctx, uint32_t vector)
 }
 
 static const mobo_exits_t wrapped = {
-    .size = sizeof wrapped, .mmio = up_mmio, .pio = up_pio, .stop = up_stop, .intack = up_intack,
+    .size = sizeof wrapped,
+    .mmio = up_mmio,
+    .pio = up_pio,
+    .stop = up_stop,
+    .intack = up_intack,
     .eoi = up_eoi,
 };
 

@@ -12,7 +12,7 @@
 
 enum { CAL_NS = 20000000 };
 
-/* ---- RAM -------------------------------------------------------------------------------------------------- */
+/* ---- RAM ------------------------------------------------------------------------------------- */
 
 uint8_t *soft_ram(const struct soft *s, uint64_t gpa, uint64_t *left, uint32_t *flags)
 {
@@ -98,7 +98,7 @@ static int ram_dirty(void *self, uint64_t gpa, uint64_t len, uint64_t *bitmap)
     return MOBO_ENOTSUP;
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void tsc_pair(uint64_t *tsc, uint64_t *ns)
 {
@@ -113,7 +113,8 @@ static void tsc_pair(uint64_t *tsc, uint64_t *ns)
     }
 }
 
-/* The host's TSC against CLOCK_MONOTONIC over at least 20 ms, most of which start-up takes anyway. */
+/* The host's TSC against CLOCK_MONOTONIC over at least 20 ms, most of which start-up takes anyway.
+ */
 static void tsc_calibrate(struct soft *s)
 {
     uint64_t tsc = 0, ns = 0;
@@ -137,7 +138,7 @@ uint64_t cpu_tsc(const struct vcpu *cpu)
     return __builtin_ia32_rdtsc() + cpu->tsc_offset;
 }
 
-/* ---- CPUs ------------------------------------------------------------------------------------------------------- */
+/* ---- CPUs ------------------------------------------------------------------------------------ */
 
 static void vcpu_free(struct vcpu *cpu)
 {
@@ -213,7 +214,7 @@ static void vcpu_reset(void *vcpu)
     cpu->soft->engine->invalidate(cpu, ~0ull, 0);
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static int msi(void *self, uint64_t addr, uint32_t data, uint32_t requester)
 {
@@ -247,7 +248,8 @@ static int irq(void *self, uint32_t line, uint32_t level)
 static int doorbell(void *self, uint32_t space, uint64_t addr, uint32_t len, uint64_t value,
                     uint32_t any_value, int fd, uint32_t add)
 {
-    (void)self, (void)space, (void)addr, (void)len, (void)value, (void)any_value, (void)fd, (void)add;
+    (void)self, (void)space, (void)addr, (void)len, (void)value, (void)any_value, (void)fd,
+        (void)add;
     return MOBO_ENOTSUP; /* exits cost no context switch here: the core posts by itself */
 }
 
@@ -257,7 +259,7 @@ static uint64_t caps(void *self)
     return 0;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------------------- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static uint32_t stats(void *self, char *buf, uint32_t len)
 {
@@ -267,15 +269,15 @@ static uint32_t stats(void *self, char *buf, uint32_t len)
     for (unsigned i = 0; i < n && used < len; i++) {
         const struct vcpu *c = s->vcpu[i];
         double sec = (double)c->run_ns / 1e9;
-        int put = snprintf(buf + used, len - used,
-                           "cpu%u: %llu instructions, %.1f MIPS over %.2f s, %llu blocks decoded, "
-                           "%llu TLB fills, %llu faults, %llu interrupts, %llu mmio, %llu pio, "
-                           "%llu halts\n",
-                           i, (unsigned long long)c->insns, sec > 0 ? (double)c->insns / sec / 1e6 : 0,
-                           sec, (unsigned long long)c->blocks_decoded,
-                           (unsigned long long)c->tlb_fills, (unsigned long long)c->faults,
-                           (unsigned long long)c->interrupts, (unsigned long long)c->mmio,
-                           (unsigned long long)c->pio, (unsigned long long)c->halts);
+        int put = snprintf(
+            buf + used, len - used,
+            "cpu%u: %llu instructions, %.1f MIPS over %.2f s, %llu blocks decoded, "
+            "%llu TLB fills, %llu faults, %llu interrupts, %llu mmio, %llu pio, "
+            "%llu halts\n",
+            i, (unsigned long long)c->insns, sec > 0 ? (double)c->insns / sec / 1e6 : 0, sec,
+            (unsigned long long)c->blocks_decoded, (unsigned long long)c->tlb_fills,
+            (unsigned long long)c->faults, (unsigned long long)c->interrupts,
+            (unsigned long long)c->mmio, (unsigned long long)c->pio, (unsigned long long)c->halts);
         if (put < 0 || (uint32_t)put >= len - used)
             break;
         used += (uint32_t)put;
@@ -283,7 +285,7 @@ static uint32_t stats(void *self, char *buf, uint32_t len)
     return used;
 }
 
-/* ---- the object ------------------------------------------------------------------------------------------------------------ */
+/* ---- the object ------------------------------------------------------------------------------ */
 
 int soft_init(void *self)
 {
@@ -325,8 +327,22 @@ void soft_fini(void *self)
 }
 
 const mobo_accel_ops_t soft_accel_ops = {
-    .size = sizeof soft_accel_ops, .caps = caps, .ram_map = ram_map, .ram_unmap = ram_unmap,
-    .ram_written = ram_written, .ram_dirty = ram_dirty, .vcpu_new = vcpu_new,
-    .vcpu_reset = vcpu_reset, .run = soft_run, .kick = soft_kick, .get = soft_get, .set = soft_set,
-    .msi = msi, .extint = extint, .nmi = nmi, .irq = irq, .doorbell = doorbell, .stats = stats,
+    .size = sizeof soft_accel_ops,
+    .caps = caps,
+    .ram_map = ram_map,
+    .ram_unmap = ram_unmap,
+    .ram_written = ram_written,
+    .ram_dirty = ram_dirty,
+    .vcpu_new = vcpu_new,
+    .vcpu_reset = vcpu_reset,
+    .run = soft_run,
+    .kick = soft_kick,
+    .get = soft_get,
+    .set = soft_set,
+    .msi = msi,
+    .extint = extint,
+    .nmi = nmi,
+    .irq = irq,
+    .doorbell = doorbell,
+    .stats = stats,
 };

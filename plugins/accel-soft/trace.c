@@ -1,5 +1,6 @@
 /*
- * trace.c: the `trace` property: what the CPUs do, as text, for finding out why a guest does not boot.
+ * trace.c: the `trace` property: what the CPUs do, as text, for finding out why a guest does not
+ * boot.
  */
 #include "x86/sys.h"
 
@@ -58,7 +59,8 @@ void trace_exec(struct vcpu *cpu)
     unsigned got = fetch(cpu, bytes);
     struct x86_dec_mode mode = { .bits = cpu->code_bits };
     if (got)
-        (void)snprintf(text, sizeof text, "(undefined: %02x %02x %02x)", bytes[0], bytes[1], bytes[2]);
+        (void)snprintf(text, sizeof text, "(undefined: %02x %02x %02x)", bytes[0], bytes[1],
+                       bytes[2]);
     if (got && x86_decode(bytes, got, mode, &in) == DEC_OK)
         (void)x86_format(&in, cpu->rip, text, sizeof text);
     const uint64_t *r = cpu->gpr;
@@ -74,12 +76,14 @@ void trace_exec(struct vcpu *cpu)
             (unsigned long long)r[15], (unsigned long long)cpu_rflags(cpu));
 }
 
-void trace_event(struct vcpu *cpu, const char *what, unsigned vector, bool has_error, uint32_t error)
+void trace_event(struct vcpu *cpu, const char *what, unsigned vector, bool has_error,
+                 uint32_t error)
 {
     char code[24] = "";
     if (has_error)
         (void)snprintf(code, sizeof code, " error %x", (unsigned)error);
-    fprintf(cpu->soft->trace_out, "%u %s %u%s at %04x:%016llx cpl %u ss:sp %04x:%llx cr2 %llx fl %llx\n",
+    fprintf(cpu->soft->trace_out,
+            "%u %s %u%s at %04x:%016llx cpl %u ss:sp %04x:%llx cr2 %llx fl %llx\n",
             (unsigned)cpu->index, what, vector, code, cpu->seg[SEG_CS].sel,
             (unsigned long long)cpu->rip, cpu->cpl, cpu->seg[SEG_SS].sel,
             (unsigned long long)cpu->gpr[REG_RSP], (unsigned long long)cpu->cr2,

@@ -1,6 +1,6 @@
 /*
- * block-file.c: a raw disk image, or a block device of the host, as a "mobo.block/1". The content is
- * the guest's: nothing of it is ever looked at, so it is never taken for another format.
+ * block-file.c: a raw disk image, or a block device of the host, as a "mobo.block/1". The content
+ * is the guest's: nothing of it is ever looked at, so it is never taken for another format.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /*
- * io.c: the requests of block-file, each one on a worker thread with plain system calls. It keeps no
- * order between requests: a flush covers the writes that were completed before it was submitted,
+ * io.c: the requests of block-file, each one on a worker thread with plain system calls. It keeps
+ * no order between requests: a flush covers the writes that were completed before it was submitted,
  * as block.h says.
  */
 #include <errno.h>

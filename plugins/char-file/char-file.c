@@ -1,6 +1,6 @@
 /*
- * char-file.c: output into a file, and optionally input out of another one, as a "mobo.char/1". Files
- * may be FIFOs or devices; they are opened without waiting and never closed before the end.
+ * char-file.c: output into a file, and optionally input out of another one, as a "mobo.char/1".
+ * Files may be FIFOs or devices; they are opened without waiting and never closed before the end.
  */
 #include <errno.h>
 #include <fcntl.h>

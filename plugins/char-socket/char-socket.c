@@ -28,7 +28,7 @@ struct sock {
 };
 CHARIO_CHECK_HEAD(struct sock);
 
-/* ---- the peer ---------------------------------------------------------------------------------------- */
+/* ---- the peer -------------------------------------------------------------------------------- */
 
 static void listen_on(struct sock *s, int on)
 {
@@ -107,7 +107,7 @@ static void client_waits(void *self, uint32_t events)
         (void)peer_set(s, fd);
 }
 
-/* ---- mobo.char/1 --------------------------------------------------------------------------------------- */
+/* ---- mobo.char/1 ----------------------------------------------------------------------------- */
 
 static int sock_open(void *self, mobo_obj_t *owner, void (*event)(void *, uint32_t))
 {
@@ -124,7 +124,7 @@ static uint32_t sock_write(void *self, const void *buf, uint32_t len)
     return chario_write(&((struct sock *)self)->io, buf, len);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* A socket file that is in the way: removed if nobody listens any more. */
 static int stale_remove(struct sock *s)

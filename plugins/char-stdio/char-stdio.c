@@ -1,7 +1,7 @@
 /*
  * char-stdio.c: the terminal, or whatever standard input and output are, as a "mobo.char/1". A
- * terminal is put into raw mode, with Ctrl-A as the way out; pipes, files and /dev/null work as they
- * are. At most one object of this class makes sense, because there is one terminal.
+ * terminal is put into raw mode, with Ctrl-A as the way out; pipes, files and /dev/null work as
+ * they are. At most one object of this class makes sense, because there is one terminal.
  *
  * O_NONBLOCK is never set on the descriptors we were given: they are shared with the shell. Output
  * goes to an open file description of our own where there can be one.
@@ -41,7 +41,7 @@ static const char help[] = "\r\n"
                            "Ctrl-A h       this text\r\n"
                            "Ctrl-A Ctrl-A  send Ctrl-A to the guest\r\n";
 
-/* ---- terminal ---------------------------------------------------------------------------------------- */
+/* ---- terminal -------------------------------------------------------------------------------- */
 
 static int terminal_raw(struct stdio *s)
 {
@@ -90,7 +90,7 @@ static void size_tick(void *self)
     mobo_timer_set(s->obj, s->timer, mobo_now(s->obj, MOBO_CLOCK_VM) + WINSIZE_PERIOD);
 }
 
-/* ---- mobo.char/1 --------------------------------------------------------------------------------------- */
+/* ---- mobo.char/1 ----------------------------------------------------------------------------- */
 
 static int stdio_open(void *self, mobo_obj_t *owner, void (*event)(void *, uint32_t))
 {
@@ -190,7 +190,7 @@ static void stdio_ended(void *self, uint32_t what, int err)
     chario_tell(&s->io, MOBO_CHAR_CLOSED);
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* Our own open file description of what descriptor 1 is, if that can be had; else poll and step. */
 static uint32_t output_prepare(struct stdio *s, int *fd)

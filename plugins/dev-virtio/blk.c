@@ -87,7 +87,7 @@ struct blk {
 VIRTIO_CHECK_HEAD(struct blk);
 enum { IOVS = SEGMENTS + 2 };
 
-/* ---- ending a request ---------------------------------------------------------------------------- */
+/* ---- ending a request ------------------------------------------------------------------------ */
 
 static uint8_t status_of(int rc)
 {
@@ -103,8 +103,8 @@ static void slot_end(struct blk *b, struct slot *s, uint8_t status)
     s->iov_count = 0;
     if (vq_current(&q->vq, &s->chain)) {
         /*
-         * The status byte is the last one; what lies before it was written only if a read went well.
-         * used.len counts from the first byte on (2.7.8.2), so a failed read has 0.
+         * The status byte is the last one; what lies before it was written only if a read went
+         * well. used.len counts from the first byte on (2.7.8.2), so a failed read has 0.
          */
         uint32_t len = status == S_OK || s->chain.write_len == 1 ? s->chain.write_len : 0;
         if (mobo_dma_write(b->obj, s->status_gpa, &status, 1))
@@ -150,7 +150,7 @@ static void blk_done(void *self, void *req)
     }
 }
 
-/* ---- starting one ---------------------------------------------------------------------------------- */
+/* ---- starting one ---------------------------------------------------------------------------- */
 
 /* Is [sector, sector + len / 512) on the disk, in whole blocks? */
 static int in_bounds(const struct blk *b, uint64_t sector, uint64_t len)
@@ -205,7 +205,8 @@ static int ranges(struct blk *b, struct slot *s, const struct vq_chain *chain)
         const struct range *r = &s->todo[i];
         if (r->flags & ~allowed)
             return S_UNSUPP; /* 5.2.6.2 */
-        if (r->sectors > MAX_RANGE_SECTORS || !in_bounds(b, r->sector, (uint64_t)r->sectors * SECTOR))
+        if (r->sectors > MAX_RANGE_SECTORS ||
+            !in_bounds(b, r->sector, (uint64_t)r->sectors * SECTOR))
             return S_IOERR;
     }
     range_submit(b, s);
@@ -291,7 +292,7 @@ static void blk_forget(struct virtio *v)
     b->hungry = 0;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static const virtio_ops_t blk_ops = { .id = VIRTIO_ID_BLOCK, .run = blk_run, .reset = blk_forget };
 

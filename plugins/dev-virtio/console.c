@@ -1,5 +1,5 @@
 /*
- * console.c: virtio console device (virtio 1.2, 5.3): up to four ports, each a "mobo.char/1" backend.
+ * console.c: virtio console device (virtio 1.2, 5.3): up to four ports, each with a "mobo.char/1".
  * It buffers nothing: what the backend does not take stays in the driver's queue, and what the
  * driver has no room for stays in the backend.
  */
@@ -19,7 +19,7 @@ int console_multiport(const struct console *c)
     return virtio_has(&c->v, CONSOLE_F_MULTIPORT);
 }
 
-/* ---- data ------------------------------------------------------------------------------------------ */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 /* Driver to backend. A chain that is taken in part stays first in the queue; sent[] is how far. */
 static void port_transmit(struct console *c, unsigned port)
@@ -105,7 +105,7 @@ static void console_run(struct virtio *v, unsigned queue)
     }
 }
 
-/* ---- events of the backends ---------------------------------------------------------------------------- */
+/* ---- events of the backends ------------------------------------------------------------------ */
 
 static void port_resized(struct console *c, unsigned port)
 {
@@ -161,7 +161,7 @@ static void event3(void *self, uint32_t events)
     console_event(self, 3, events);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* 5.3.4: one character to the console, in any state: for guests that are about to die. */
 static void emergency_write(struct virtio *v, uint32_t off, const uint8_t *buf, uint32_t len)
@@ -212,7 +212,7 @@ static int console_init(void *self)
     int rc = console_open(c);
     if (rc)
         return rc;
-    /* SIZE even without a terminal: 0 x 0 is "unknown", and a snapshot may meet a terminal later. */
+    /* SIZE even without a terminal: 0 x 0 is "unknown", and a snapshot may meet one later. */
     uint64_t features = CONSOLE_F_EMERG_WRITE | CONSOLE_F_SIZE;
     if (c->ports > 1)
         features |= CONSOLE_F_MULTIPORT;
@@ -259,11 +259,11 @@ static const mobo_prop_t props[] = {
     VIRTIO_PROPS(struct console),
     MOBO_NAMED(struct console, link[0], "char", MOBO_T_LINK, NULL, "backend of port 0, the console",
                .arg = MOBO_CHAR),
-    MOBO_NAMED(struct console, link[1], "char1", MOBO_T_LINK, NULL, "backend of port 1",
+    MOBO_NAMED(struct console, link[1], "char1", MOBO_T_LINK, "", "backend of port 1",
                .arg = MOBO_CHAR, .flags = MOBO_P_OPTIONAL),
-    MOBO_NAMED(struct console, link[2], "char2", MOBO_T_LINK, NULL, "backend of port 2",
+    MOBO_NAMED(struct console, link[2], "char2", MOBO_T_LINK, "", "backend of port 2",
                .arg = MOBO_CHAR, .flags = MOBO_P_OPTIONAL),
-    MOBO_NAMED(struct console, link[3], "char3", MOBO_T_LINK, NULL, "backend of port 3",
+    MOBO_NAMED(struct console, link[3], "char3", MOBO_T_LINK, "", "backend of port 3",
                .arg = MOBO_CHAR, .flags = MOBO_P_OPTIONAL),
     MOBO_NAMED(struct console, name[1], "name1", MOBO_T_STR, "",
                "name of port 1: /dev/virtio-ports/NAME in the guest", .max = 64),

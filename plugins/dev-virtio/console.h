@@ -16,7 +16,7 @@
 
 enum { PORTS = 4, PORT_CHUNK = 4096 };
 
-/* 5.3.2: port 0 has queues 0 and 1, the control queues are 2 and 3, port n has 2n + 2 and 2n + 3. */
+/* 5.3.2: port 0 has queues 0 and 1, control has 2 and 3, port n has 2n + 2 and 2n + 3. */
 enum { CONTROL_RX = 2, CONTROL_TX = 3 };
 static inline unsigned port_rx(unsigned port)
 {

@@ -16,15 +16,15 @@ int virtio_running(const struct virtio *v)
            VIRTIO_DRIVER_OK;
 }
 
-/* ---- queues ------------------------------------------------------------------------------------ */
+/* ---- queues ---------------------------------------------------------------------------------- */
 
 void virtio_broken(struct virtio *v, unsigned queue, const char *why)
 {
     vq_break(&v->queue[queue].vq, why);
     if (v->status & VIRTIO_NEEDS_RESET)
         return;
-    mobo_log(v->obj, MOBO_WARN, "queue %u is unusable until the driver resets the device: %s", queue,
-             why);
+    mobo_log(v->obj, MOBO_WARN, "queue %u is unusable until the driver resets the device: %s",
+             queue, why);
     v->status |= VIRTIO_NEEDS_RESET;
     if (v->status & VIRTIO_DRIVER_OK)
         v->transport->interrupt(v, VIRTIO_IRQ_CONFIG, 0); /* 2.1.2 */
@@ -142,7 +142,7 @@ void virtio_queue_disable(struct virtio *v, struct virtio_queue *q)
     vq_stop(&q->vq); /* requests in flight complete into nothing: their generation is over */
 }
 
-/* ---- status and features ------------------------------------------------------------------------- */
+/* ---- status and features --------------------------------------------------------------------- */
 
 void virtio_reset(struct virtio *v)
 {
@@ -223,7 +223,7 @@ void virtio_features_write(struct virtio *v, uint32_t word, uint32_t val)
     v->driver_features = (v->driver_features & ~mask) | ((uint64_t)val << (32 * word));
 }
 
-/* ---- configuration space --------------------------------------------------------------------------- */
+/* ---- configuration space --------------------------------------------------------------------- */
 
 uint64_t virtio_config_read(const struct virtio *v, uint64_t off, unsigned bytes)
 {
@@ -256,7 +256,7 @@ void virtio_config_changed(struct virtio *v)
         v->transport->interrupt(v, VIRTIO_IRQ_CONFIG, 0);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 void virtio_init(struct virtio *v, mobo_obj_t *obj, const virtio_ops_t *ops, uint64_t features,
                  uint32_t config_len)

@@ -1,8 +1,8 @@
 /*
  * virtio.h: a virtio device without a transport and without a purpose: status, features, queues and
- * configuration space (virtio 1.2, chapter 2). A class (blk, rng, console) fills in a virtio_ops and
- * never sees a register; a transport (mmio now, PCI later) turns registers into the calls at the end
- * of this file and never sees a class.
+ * configuration space (virtio 1.2, chapter 2). A class (blk, rng, console) fills in a virtio_ops
+ * and never sees a register; a transport (mmio now, PCI later) turns registers into the calls at
+ * the end of this file and never sees a class.
  */
 #ifndef VIRTIO_H
 #define VIRTIO_H
@@ -37,7 +37,7 @@ struct virtio;
 
 typedef struct virtio_ops {
     uint32_t id; /* VIRTIO_ID_... */
-    /* Chains may be waiting in a queue (or room has come): pop what can be served. DRIVER_OK is set. */
+    /* DRIVER_OK is set and chains may be waiting (or room has come): pop what can be served. */
     void (*run)(struct virtio *v, unsigned queue);
     void (*started)(struct virtio *v); /* DRIVER_OK was set; may be NULL */
     /* The driver, or the machine, resets the device: forget all requests. May be NULL. */
@@ -123,7 +123,7 @@ static inline void *virtio_self(struct virtio *v)
         VIRTIO_QUEUE_STATE(T, 12), VIRTIO_QUEUE_STATE(T, 13), VIRTIO_QUEUE_STATE(T, 14),           \
         VIRTIO_QUEUE_STATE(T, 15)
 
-/* ---- for classes (all [locked]) ------------------------------------------------------------------ */
+/* ---- for classes (all [locked]) -------------------------------------------------------------- */
 
 /* From init, before attaching: features beside those of the rings, and the queues. */
 void virtio_init(struct virtio *v, mobo_obj_t *obj, const virtio_ops_t *ops, uint64_t features,
@@ -157,7 +157,7 @@ void virtio_config_set(struct virtio *v, uint32_t off, uint64_t val, uint32_t by
 /* They changed while the driver runs: new generation and a configuration interrupt. */
 void virtio_config_changed(struct virtio *v);
 
-/* ---- for transports (all [locked]) ----------------------------------------------------------------- */
+/* ---- for transports (all [locked]) ----------------------------------------------------------- */
 
 void virtio_reset(struct virtio *v);
 void virtio_status_write(struct virtio *v, uint32_t val);

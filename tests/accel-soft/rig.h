@@ -111,10 +111,15 @@ static inline void rig_eoi(void *ctx, uint32_t vector)
     r->eoi_vector = vector;
 }
 
-static const mobo_exits_t rig_exits = { .size = sizeof rig_exits, .mmio = rig_mmio, .pio = rig_pio,
-                                        .stop = rig_stop, .intack = rig_ack, .eoi = rig_eoi };
-static const mobo_log_api_t rig_log_api = { .size = sizeof rig_log_api, .log = rig_log,
-                                            .fail = rig_fail, .shown = rig_shown };
+static const mobo_exits_t rig_exits = { .size = sizeof rig_exits,
+                                        .mmio = rig_mmio,
+                                        .pio = rig_pio,
+                                        .stop = rig_stop,
+                                        .intack = rig_ack,
+                                        .eoi = rig_eoi };
+static const mobo_log_api_t rig_log_api = {
+    .size = sizeof rig_log_api, .log = rig_log, .fail = rig_fail, .shown = rig_shown
+};
 static const mobo_vm_api_t rig_vm_api = { .size = sizeof rig_vm_api, .info = rig_info };
 
 /* Only the CPU model: init's result comes back, and the message is in r->message. */

@@ -152,8 +152,10 @@ static void test_kvm_leaves(void **state)
     query(&r, 0, 0x40000010, 0, o);
     assert_int_equal(o[0], r.s->model.tsc_hz / 1000);
     rig_free(&r);
-    rig_new(&r, "max,-kvm-clock,-kvm-nopiodelay,-kvm-pv-eoi,-kvm-pv-unhalt,-kvm-pv-ipi,"
-                "-kvm-poll-control,-kvm-sched-yield", RIG_HOST, 1);
+    rig_new(&r,
+            "max,-kvm-clock,-kvm-nopiodelay,-kvm-pv-eoi,-kvm-pv-unhalt,-kvm-pv-ipi,"
+            "-kvm-poll-control,-kvm-sched-yield",
+            RIG_HOST, 1);
     query(&r, 0, 0x40000000, 0, o);
     assert_int_equal(o[0] | o[1] | o[2] | o[3], 0);
     rig_free(&r);
@@ -229,14 +231,10 @@ static void test_minus_takes_dependents_along(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models_coherent),
-        cmocka_unit_test(test_v2_is_enough_for_windows),
-        cmocka_unit_test(test_topology),
-        cmocka_unit_test(test_kvm_leaves),
-        cmocka_unit_test(test_clocks_agree),
-        cmocka_unit_test(test_dynamic_bits),
-        cmocka_unit_test(test_bad_words),
-        cmocka_unit_test(test_minus_takes_dependents_along),
+        cmocka_unit_test(test_models_coherent), cmocka_unit_test(test_v2_is_enough_for_windows),
+        cmocka_unit_test(test_topology),        cmocka_unit_test(test_kvm_leaves),
+        cmocka_unit_test(test_clocks_agree),    cmocka_unit_test(test_dynamic_bits),
+        cmocka_unit_test(test_bad_words),       cmocka_unit_test(test_minus_takes_dependents_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

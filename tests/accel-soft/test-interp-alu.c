@@ -44,13 +44,14 @@ enum {
     __attribute__((noinline, noclone)) static void NAME(n, f)(struct state * s)                    \
     {                                                                                              \
         uint64_t a = s->rax, c = s->rcx, d = s->rdx, f = s->flags;                                 \
-        __asm__ volatile("pushq %3\n\tpopfq\n"                                                     \
+        /* below the red zone, which the compiler may be using */                                  \
+        __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tpushq %3\n\tpopfq\n"                         \
                          ".globl case_" #n "_b\n.hidden case_" #n "_b\ncase_" #n "_b:\n\t" insn    \
                          "\n.globl case_" #n "_e\n.hidden case_" #n "_e\ncase_" #n "_e:\n\t"       \
-                         "pushfq\n\tpopq %3\n\tcld"                                                \
+                         "pushfq\n\tpopq %3\n\tcld\n\tleaq 128(%%rsp), %%rsp"                       \
                          : "+a"(a), "+c"(c), "+d"(d), "+r"(f)                                      \
                          : "b"(s->mem)                                                             \
-                         : "memory", "cc");                                                        \
+                         : "memory", "cc", "r8");                                                  \
         s->rax = a, s->rcx = c, s->rdx = d, s->flags = f;                                          \
     }
 #define ITEM(n, insn, mask, kind, need)                                                            \
@@ -214,7 +215,8 @@ enum {
     X(cmpxchg_hit, "movq (%%rbx), %%rax; lock; cmpxchgq %%rcx, (%%rbx)", ALL, PLAIN, NULL)         \
     X(cmpxchg_miss, "lock; cmpxchgw %%cx, (%%rbx)", ALL, PLAIN, NULL)                              \
     X(cmpxchg_m, "cmpxchgb %%cl, (%%rbx)", ALL, PLAIN, NULL)                                       \
-    X(cx8, "push %%rbx; mov %%rbx, %%r8; lock; cmpxchg8b (%%r8); pop %%rbx", ALL, PLAIN, NULL)     \
+    X(cx8, "push %%rbx; mov %%rbx, %%r8; mov $9, %%ebx; lock; cmpxchg8b (%%r8); pop %%rbx", ALL,   \
+      PLAIN, NULL)                                                                                 \
     X(cx8hit, "push %%rbx; mov %%rbx, %%r8; mov (%%r8), %%eax; mov 4(%%r8), %%edx; mov $7, %%ebx;" \
               "lock; cmpxchg8b (%%r8); pop %%rbx", ALL, PLAIN, NULL)                               \
     X(cx16, "push %%rbx; mov %%rbx, %%r8; mov (%%r8), %%rax; mov 8(%%r8), %%rdx; mov $7, %%ebx;"   \

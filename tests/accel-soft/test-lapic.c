@@ -439,13 +439,20 @@ static void test_odd_accesses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reset_values), cmocka_unit_test(test_priorities),
-        cmocka_unit_test(test_eoi_of_level_interrupts), cmocka_unit_test(test_ipi_destinations),
-        cmocka_unit_test(test_lowest_takes_turns), cmocka_unit_test(test_init_sipi_nmi),
-        cmocka_unit_test(test_msi), cmocka_unit_test(test_extint),
-        cmocka_unit_test(test_timer_modes), cmocka_unit_test(test_x2apic),
-        cmocka_unit_test(test_base_moves), cmocka_unit_test(test_init_keeps_id_and_mode),
-        cmocka_unit_test(test_snapshot_block), cmocka_unit_test(test_odd_accesses),
+        cmocka_unit_test(test_reset_values),
+        cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_eoi_of_level_interrupts),
+        cmocka_unit_test(test_ipi_destinations),
+        cmocka_unit_test(test_lowest_takes_turns),
+        cmocka_unit_test(test_init_sipi_nmi),
+        cmocka_unit_test(test_msi),
+        cmocka_unit_test(test_extint),
+        cmocka_unit_test(test_timer_modes),
+        cmocka_unit_test(test_x2apic),
+        cmocka_unit_test(test_base_moves),
+        cmocka_unit_test(test_init_keeps_id_and_mode),
+        cmocka_unit_test(test_snapshot_block),
+        cmocka_unit_test(test_odd_accesses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,14 +17,17 @@ enum { L4 = 0x1000, L3 = 0x2000, L2 = 0x3000, L1 = 0x4000, PAGE = 0x100000 };
 /* Linear address whose indices are 1, 2, 3, 4 (4-level); 0, 3, 4 as PAE. */
 #define LINEAR ((UINT64_C(1) << 39) | (UINT64_C(2) << 30) | (UINT64_C(3) << 21) | (4u << 12))
 
-static uint64_t *q(struct machine *m, uint64_t gpa)
+typedef uint64_t __attribute__((aligned(1))) word64;
+typedef uint32_t __attribute__((aligned(1))) word32;
+
+static word64 *q(struct machine *m, uint64_t gpa)
 {
-    return (uint64_t *)(void *)(m->ram + gpa);
+    return (word64 *)(void *)(m->ram + gpa);
 }
 
-static uint32_t *d(struct machine *m, uint64_t gpa)
+static word32 *d(struct machine *m, uint64_t gpa)
 {
-    return (uint32_t *)(void *)(m->ram + gpa);
+    return (word32 *)(void *)(m->ram + gpa);
 }
 
 static struct machine *four_level(uint64_t leaf_flags)

@@ -12,7 +12,7 @@
 
 enum { BYTES = 1 << 20 };
 
-/* ---- a user of the disk ---------------------------------------------------------------------------- */
+/* ---- a user of the disk ---------------------------------------------------------------------- */
 
 struct user {
     mobo_obj_t *obj;
@@ -72,7 +72,7 @@ static const char *image(struct folder *d, off_t len)
     return file(d, "path=", "disk.img");
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 static void test_operations(void **state)
 {
@@ -171,7 +171,8 @@ static void test_refused(void **state)
     folder_new(&d);
     refused((const char *const[]){ file(&d, "path=", "none"), NULL }, "does not exist");
     refused((const char *const[]){ file(&d, "path=", "."), NULL }, "is a directory");
-    refused((const char *const[]){ file(&d, "path=", "."), "readonly=yes", NULL }, "is a directory");
+    refused((const char *const[]){ file(&d, "path=", "."), "readonly=yes", NULL },
+            "is a directory");
     refused((const char *const[]){ "path=/dev/null", NULL }, "is a character device");
     assert_int_equal(mkfifo(file(&d, "", "fifo"), 0600), 0);
     refused((const char *const[]){ file(&d, "path=", "fifo"), NULL }, "is a FIFO");
@@ -290,7 +291,8 @@ static void test_disk_full(void **state)
     struct folder d;
     folder_new(&d);
     char command[128];
-    (void)snprintf(command, sizeof command, "mount -t tmpfs -o size=64k none %s 2>/dev/null", d.path);
+    (void)snprintf(command, sizeof command, "mount -t tmpfs -o size=64k none %s 2>/dev/null",
+                   d.path);
     if (system(command) != 0) {
         folder_remove(&d);
         skip();

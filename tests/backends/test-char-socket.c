@@ -1,4 +1,4 @@
-/* test-char-socket.c: clients that come and go, stale and living sockets, a peer that does not read. */
+/* test-char-socket.c: clients that come and go, sockets in the way, a peer that does not read. */
 #include "owner.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
- * test-char-stdio.c: standard input and output as a pseudo-terminal, pipes, files and /dev/null. Each
- * test swaps descriptors 0 and 1 while the object lives.
+ * test-char-stdio.c: standard input and output as a pseudo-terminal, pipes, files and /dev/null.
+ * Each test swaps descriptors 0 and 1 while the object lives.
  */
 #include "owner.h"
 

@@ -18,7 +18,7 @@ void fake_failed(const char *file, int line, const char *what)
     fprintf(stderr, "%s:%d: not true: %s\n", file, line, what);
 }
 
-/* ---- the front --------------------------------------------------------------------------------------- */
+/* ---- the front ------------------------------------------------------------------------------- */
 
 int object_build(struct object *o, unsigned n)
 {
@@ -40,7 +40,7 @@ const void *object_iface(const struct object *o, const char *id)
     return NULL;
 }
 
-/* ---- the accelerator --------------------------------------------------------------------------------- */
+/* ---- the accelerator ------------------------------------------------------------------------- */
 
 static uint64_t accel_caps(void *self)
 {
@@ -212,7 +212,7 @@ static const mobo_class_t accel_class = {
     .flags = MOBO_PARALLEL, .provides = accel_provides, .init = accel_init, .fini = accel_fini,
 };
 
-/* ---- the machine ------------------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 void fake_new(uint32_t cpus, uint64_t memory, fake_guest_t *guest)
 {

@@ -18,7 +18,7 @@ static int over(void)
     return FAKE_HALT;
 }
 
-/* ---- a chip with inputs --------------------------------------------------------------------------------- */
+/* ---- a chip with inputs ---------------------------------------------------------------------- */
 
 struct chip {
     mobo_obj_t *obj;
@@ -76,7 +76,7 @@ static struct chip *chip(void)
     return fake.list[1]->self;
 }
 
-/* ---- wires ----------------------------------------------------------------------------------------------- */
+/* ---- wires ----------------------------------------------------------------------------------- */
 
 enum { SOURCES = 4, TOGGLES = 20000 };
 
@@ -171,7 +171,7 @@ static void test_bad_wire(void **state)
     assert_int_equal(fake_run(), EXIT_BAD_INPUT);
 }
 
-/* ---- resets ------------------------------------------------------------------------------------------------ */
+/* ---- resets ---------------------------------------------------------------------------------- */
 
 enum { STORM = 1000 };
 
@@ -285,7 +285,7 @@ static void test_reset_storm(void **state)
     assert_int_equal(atomic_load(&seen_reset[0]), STORM + 1);
 }
 
-/* ---- requests and exit codes --------------------------------------------------------------------------------- */
+/* ---- requests and exit codes ----------------------------------------------------------------- */
 
 static uint32_t ask;     /* a request, or 100 + a reason to stop */
 static unsigned runs;
@@ -379,7 +379,7 @@ static void test_signal(void **state)
     assert_int_equal(fake_run(), EXIT_OTHER);
 }
 
-/* ---- starts ---------------------------------------------------------------------------------------------------- */
+/* ---- starts ---------------------------------------------------------------------------------- */
 
 static char events[64];
 static unsigned event_count;
@@ -471,7 +471,7 @@ static void test_alternative(void **state)
     assert_string_equal(events, "ifge");
 }
 
-/* ---- the log ------------------------------------------------------------------------------------------------------ */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 static char log_text[65536];
 static int log_pipe, old_stderr;

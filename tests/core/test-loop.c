@@ -63,7 +63,7 @@ static void leave(void)
     mobo_leave(dev->obj->host, dev);
 }
 
-/* ---- timers ------------------------------------------------------------------------------------------- */
+/* ---- timers ---------------------------------------------------------------------------------- */
 
 #define TICK(n)                                                                                    \
     static void tick##n(void *self)                                                                \
@@ -190,7 +190,7 @@ static void test_timers(void **state)
     assert_int_equal(run(&c, guest_timers, NULL), EXIT_GUEST_OFF);
 }
 
-/* ---- posts and work -------------------------------------------------------------------------------------- */
+/* ---- posts and work -------------------------------------------------------------------------- */
 
 struct poster {
     pthread_t thread;
@@ -290,7 +290,7 @@ static void test_posts(void **state)
     assert_int_equal(run(&c, guest_posts, NULL), EXIT_GUEST_OFF);
 }
 
-/* ---- loop threads ------------------------------------------------------------------------------------------- */
+/* ---- loop threads ---------------------------------------------------------------------------- */
 
 static void note_thread(void *self, void *arg)
 {
@@ -333,7 +333,7 @@ static void test_threads(void **state)
     assert_int_equal(fake_run(), EXIT_GUEST_OFF);
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static void on_pipe(void *self, uint32_t events)
 {
@@ -430,7 +430,7 @@ static void test_files(void **state)
     assert_int_equal(run(&c, guest_files, NULL), EXIT_GUEST_OFF);
 }
 
-/* ---- doorbells ------------------------------------------------------------------------------------------------ */
+/* ---- doorbells ------------------------------------------------------------------------------- */
 
 enum { BASE = 0x200000 };
 

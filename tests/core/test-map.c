@@ -131,7 +131,7 @@ static int over(void)
     return FAKE_HALT;
 }
 
-/* ---- widths ------------------------------------------------------------------------------------------ */
+/* ---- widths ---------------------------------------------------------------------------------- */
 
 /* Each line: an access, the calls that must come of it, and what a load gives. */
 static const struct width_case {
@@ -193,7 +193,7 @@ static void test_widths(void **state)
     assert_int_equal(run(guest_widths, 1), EXIT_GUEST_OFF);
 }
 
-/* ---- straddling, holes, ports ------------------------------------------------------------------------- */
+/* ---- straddling, holes, ports ---------------------------------------------------------------- */
 
 static int guest_edges(struct fake_cpu *cpu)
 {
@@ -242,7 +242,7 @@ static void test_edges(void **state)
     assert_int_equal(run(guest_edges, 1), EXIT_GUEST_OFF);
 }
 
-/* ---- overlays ------------------------------------------------------------------------------------------ */
+/* ---- overlays -------------------------------------------------------------------------------- */
 
 static bool has_slot(uint64_t gpa, uint64_t len, uint32_t flags)
 {
@@ -312,7 +312,7 @@ static void test_overlays(void **state)
     assert_int_equal(run(guest_overlays, 1), EXIT_GUEST_OFF);
 }
 
-/* ---- DMA ----------------------------------------------------------------------------------------------- */
+/* ---- DMA ------------------------------------------------------------------------------------- */
 
 /* robustness B5: everything that is not RAM, from a device's point of view. */
 static const struct { const char *what; uint64_t gpa, len; } not_ram[] = {
@@ -402,7 +402,7 @@ static void test_dma(void **state)
     assert_int_equal(run(guest_dma, 1), EXIT_GUEST_OFF);
 }
 
-/* ---- change while in use --------------------------------------------------------------------------------- */
+/* ---- change while in use --------------------------------------------------------------------- */
 
 static atomic_uint swapping, readers_done;
 
@@ -448,7 +448,7 @@ static void test_swap(void **state)
     assert_int_equal(run(guest_swap, 3), EXIT_GUEST_OFF);
 }
 
-/* ---- the description of memory ----------------------------------------------------------------------------- */
+/* ---- the description of memory --------------------------------------------------------------- */
 
 static int guest_fw(struct fake_cpu *cpu)
 {

@@ -19,7 +19,7 @@ enum { HELD = 64 };
 #define F_DISCARD (UINT64_C(1) << 13)
 #define F_ZEROES (UINT64_C(1) << 14)
 
-/* ---- the backend ------------------------------------------------------------------------------- */
+/* ---- the backend ----------------------------------------------------------------------------- */
 
 struct disk {
     mobo_obj_t *obj;
@@ -83,7 +83,7 @@ static void finish(struct guest *g, unsigned index, int rc, int fill)
     fake_run(g->f);
 }
 
-/* ---- the driver ---------------------------------------------------------------------------------- */
+/* ---- the driver ------------------------------------------------------------------------------ */
 
 struct request {
     uint64_t header, data, status;
@@ -124,8 +124,7 @@ static uint8_t status(struct guest *g, const struct request *r)
 /* A request that is to end without the backend; returns its status. */
 static uint8_t at_once(struct guest *g, uint32_t type, uint64_t sector, uint64_t data, uint32_t len)
 {
-    uint32_t id, used;
-    uint32_t before = disk_of(g)->total;
+    uint32_t id, used, before = disk_of(g)->total;
     struct request r = ask(g, 0, type, sector, data, len);
     guest_kick(g, 0);
     assert_int_equal(disk_of(g)->total, before);
@@ -255,7 +254,7 @@ static void test_id_and_readonly(void **state)
     (void)state;
     static const char *const disk[] = { "readonly=yes", NULL };
     static const char *const blk[] = { "serial=twenty-characters-xy", NULL };
-    static const char *const blk_short[] = { "serial=abc", NULL };
+    static const char *const three[] = { "serial=abc", NULL };
     struct guest g;
     struct fake *f = machine(&g, disk, blk);
     guest_start(&g, F_RO, 1, 16);
@@ -266,7 +265,7 @@ static void test_id_and_readonly(void **state)
     assert_int_equal(((uint8_t *)guest_ptr(&g, buf))[20], 0xa5);
     assert_int_equal(at_once(&g, T_OUT, 0, buf, 512), S_IOERR);
     fake_free(f);
-    f = machine(&g, NULL, blk_short);
+    f = machine(&g, NULL, three);
     guest_start(&g, 0, 1, 16);
     buf = guest_alloc(&g, 32);
     memset(guest_ptr(&g, buf), 0xa5, 32);
@@ -416,8 +415,7 @@ static void test_malformed(void **state)
     (void)state;
     struct guest g;
     struct fake *f = machine(&g, NULL, NULL);
-    uint64_t ram = fake_ram_len(f);
-    uint64_t h = 0x8000;
+    uint64_t ram = fake_ram_len(f), h = 0x8000;
     const struct guest_buf bad[][3] = {
         { { h, 15, 0 }, { h, 1, G_WRITE }, { 0 } },
         { { h, 16, 0 }, { 0 }, { 0 } },
@@ -459,19 +457,17 @@ static void test_queues(void **state)
         guest_kick(&g, i);
     }
     assert_int_equal(disk_of(&g)->count, 3);
-    finish(&g, 2, 0, 3);
-    assert_int_equal(guest_used(&g, 2, &id, &len), 1);
-    assert_int_equal(guest_used(&g, 0, &id, &len), 0);
-    finish(&g, 0, 0, 1);
-    assert_int_equal(guest_used(&g, 0, &id, &len), 1);
-    finish(&g, 0, 0, 2);
-    assert_int_equal(guest_used(&g, 1, &id, &len), 1);
-    for (unsigned i = 0; i < 3; i++)
-        assert_int_equal(status(&g, &r[i]), S_OK);
+    static const struct { uint8_t held, queue; } order[] = { { 2, 2 }, { 0, 0 }, { 0, 1 } };
+    for (unsigned i = 0; i < 3; i++) {
+        finish(&g, order[i].held, 0, 1);
+        assert_int_equal(guest_used(&g, order[i].queue, &id, &len), 1);
+        assert_int_equal(status(&g, &r[order[i].queue]), S_OK);
+        assert_int_equal(guest_used(&g, 1, &id, &len), 0);
+    }
     fake_free(f);
 }
 
-/* Settings that cannot be: refused with a text that says what would do. */
+/* Settings that cannot be, and the text that says what would do. */
 static void test_settings(void **state)
 {
     (void)state;
@@ -484,8 +480,7 @@ static void test_settings(void **state)
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct fake *f = guest_machine();
         assert_non_null(fake_add(f, "disk", &disk_class, bad[i].disk));
-        const mobo_class_t *c = fake_class(PLUGINS "/dev-virtio.so", "blk");
-        assert_null(fake_add(f, "vda", c, bad[i].blk));
+        assert_null(fake_add(f, "vda", fake_class(PLUGINS "/dev-virtio.so", "blk"), bad[i].blk));
         if (!strstr(fake_failure(f), bad[i].text))
             fail_msg("settings %u: %s", i, fake_failure(f));
         fake_free(f);

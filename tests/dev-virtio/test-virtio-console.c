@@ -1,6 +1,6 @@
 /*
- * test-virtio-console.c: the console: data both ways, flow control in both directions, sizes, and the
- * control messages of several ports.
+ * test-virtio-console.c: the console: data both ways, flow control in both directions, sizes, and
+ * the control messages of several ports.
  */
 #include "guest.h"
 

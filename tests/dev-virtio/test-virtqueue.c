@@ -1,6 +1,6 @@
 /*
- * test-virtqueue.c: the chain walker against hand-made rings: what it must take, what it must refuse
- * and with which words, and the arithmetic of indices that wrap.
+ * test-virtqueue.c: the chain walker against hand-made rings: what it must take, what it must
+ * refuse and with which words, and the arithmetic of indices that wrap.
  */
 #include "guest.h"
 
@@ -29,37 +29,50 @@ struct chain_case {
 };
 
 static const struct chain_case cases[] = {
-    { "one readable", .readable = 1, .count = 1, .read_len = 16, .write_len = 0, .head = 0,
+    { "one readable",
+      .readable = 1, .count = 1, .read_len = 16, .write_len = 0,
       .d = { { DATA, 16, 0, 0 } } },
-    { "one writable", .readable = 0, .count = 1, .read_len = 0, .write_len = 16, .head = 0,
+    { "one writable",
+      .readable = 0, .count = 1, .read_len = 0, .write_len = 16,
       .d = { { DATA, 16, W, 0 } } },
-    { "next without the flag is ignored", .readable = 1, .count = 1, .read_len = 4, .write_len = 0, .head = 0,
+    { "next without the flag is ignored",
+      .readable = 1, .count = 1, .read_len = 4, .write_len = 0,
       .d = { { DATA, 4, 0, 999 } } },
-    { "readable then writable", .readable = 1, .count = 2, .read_len = 16, .write_len = 512, .head = 0,
+    { "readable then writable",
+      .readable = 1, .count = 2, .read_len = 16, .write_len = 512,
       .d = { { DATA, 16, N, 1 }, { DATA, 512, W, 0 } } },
-    { "any order in the table", .readable = 2, .count = 3, .read_len = 3, .write_len = 4, .head = 7,
+    { "any order in the table",
+      .readable = 2, .count = 3, .read_len = 3, .write_len = 4, .head = 7,
       .d = { { 0 }, { 0 }, { DATA, 4, W, 0 }, { DATA, 2, N, 2 }, { 0 }, { 0 }, { 0 },
         { DATA, 1, N, 3 } } },
-    { "as long as the queue", .readable = 8, .count = 8, .read_len = 8, .write_len = 0, .head = 0,
+    { "as long as the queue",
+      .readable = 8, .count = 8, .read_len = 8, .write_len = 0,
       .d = { { DATA, 1, N, 1 }, { DATA, 1, N, 2 }, { DATA, 1, N, 3 }, { DATA, 1, N, 4 },
         { DATA, 1, N, 5 }, { DATA, 1, N, 6 }, { DATA, 1, N, 7 }, { DATA, 1, 0, 0 } } },
-    { "longest total", .readable = 1, .count = 2, .read_len = 0x7fffffff, .write_len = 0x80000000u, .head = 0,
+    { "longest total",
+      .readable = 1, .count = 2, .read_len = 0x7fffffff, .write_len = 0x80000000u,
       .d = { { DATA, 0x7fffffff, N, 1 }, { DATA, 0x80000000u, W, 0 } } },
-    { "highest address", .readable = 1, .count = 1, .read_len = 16, .write_len = 0, .head = 0,
+    { "highest address",
+      .readable = 1, .count = 1, .read_len = 16, .write_len = 0,
       .d = { { UINT64_MAX - 16, 16, 0, 0 } } },
-    { "indirect", .readable = 1, .count = 2, .read_len = 16, .write_len = 512, .head = 0,
+    { "indirect",
+      .readable = 1, .count = 2, .read_len = 16, .write_len = 512,
       .d = { { TABLE, 32, I, 0 } },
       .t = { { DATA, 16, N, 1 }, { DATA, 512, W, 0 } } },
-    { "indirect marked writable", .readable = 1, .count = 1, .read_len = 16, .write_len = 0, .head = 0,
+    { "indirect marked writable",
+      .readable = 1, .count = 1, .read_len = 16, .write_len = 0,
       .d = { { TABLE, 16, I | W, 0 } },
       .t = { { DATA, 16, 0, 0 } } },
-    { "indirect behind direct", .readable = 2, .count = 3, .read_len = 17, .write_len = 2, .head = 0,
+    { "indirect behind direct",
+      .readable = 2, .count = 3, .read_len = 17, .write_len = 2,
       .d = { { DATA, 16, N, 3 }, { 0 }, { 0 },
       { TABLE, 32, I, 0 } }, .t = { { DATA, 1, N, 1 }, { DATA, 2, W, 0 } } },
-    { "indirect table longer than its chain", .readable = 1, .count = 1, .read_len = 9, .write_len = 0, .head = 0,
+    { "indirect table longer than its chain",
+      .readable = 1, .count = 1, .read_len = 9, .write_len = 0,
       .d = { { TABLE, 16 * 10, I, 0 } },
       .t = { { DATA, 9, 0, 0 } } },
-    { "indirect as long as the queue", .readable = 8, .count = 8, .read_len = 8, .write_len = 0, .head = 0,
+    { "indirect as long as the queue",
+      .readable = 8, .count = 8, .read_len = 8, .write_len = 0,
       .d = { { TABLE, 16 * 8, I, 0 } },
       .t = { { DATA, 1, N, 1 }, { DATA, 1, N, 2 }, { DATA, 1, N, 3 }, { DATA, 1, N, 4 },
         { DATA, 1, N, 5 }, { DATA, 1, N, 6 }, { DATA, 1, N, 7 }, { DATA, 1, 0, 0 } } },
@@ -82,7 +95,8 @@ static const struct chain_case cases[] = {
       .d = { { DATA, 1, N | W, 1 }, { DATA, 1, 0, 0 } } },
     { "readable behind both", "readable descriptor follows",
       .d = { { DATA, 1, N, 1 }, { DATA, 1, N | W, 2 }, { DATA, 1, 0, 0 } } },
-    { "address overflow by one", "end of the address space", .d = { { UINT64_MAX - 15, 16, 0, 0 } } },
+    { "address overflow by one", "end of the address space",
+      .d = { { UINT64_MAX - 15, 16, 0, 0 } } },
     { "address overflow far", "end of the address space",
       .d = { { UINT64_MAX, UINT32_MAX, 0, 0 } } },
     { "total one too long", "longer than 2^32",
@@ -98,7 +112,8 @@ static const struct chain_case cases[] = {
       { DATA, 1, 0, 0 } }, .t = { { DATA, 1, 0, 0 } } },
     { "indirect in indirect", "inside an indirect table", .d = { { TABLE, 16, I, 0 } },
       .t = { { TABLE, 16, I, 0 } } },
-    { "indirect behind direct in indirect", "inside an indirect table", .d = { { TABLE, 32, I, 0 } },
+    { "indirect behind direct in indirect", "inside an indirect table",
+      .d = { { TABLE, 32, I, 0 } },
       .t = { { DATA, 1, N, 1 }, { TABLE, 16, I, 0 } } },
     { "indirect table is the ring itself", "inside an indirect table",
       .d = { { DESC, 16 * SIZE, I, 0 } } },
@@ -123,7 +138,8 @@ static const struct chain_case cases[] = {
       .d = { { DATA, 1, N, 1 }, { TABLE, 16 * 8, I, 0 } },
       .t = { { DATA, 1, N, 1 }, { DATA, 1, N, 2 }, { DATA, 1, N, 3 }, { DATA, 1, N, 4 },
              { DATA, 1, N, 5 }, { DATA, 1, N, 6 }, { DATA, 1, N, 7 }, { DATA, 1, 0, 0 } } },
-    { "indirect zero length", "length 0", .d = { { TABLE, 16, I, 0 } }, .t = { { DATA, 0, W, 0 } } },
+    { "indirect zero length", "length 0",
+      .d = { { TABLE, 16, I, 0 } }, .t = { { DATA, 0, W, 0 } } },
     { "indirect wrong order", "readable descriptor follows", .d = { { TABLE, 32, I, 0 } },
       .t = { { DATA, 1, N | W, 1 }, { DATA, 1, 0, 0 } } },
     { "order across the indirect border", "readable descriptor follows",
@@ -224,7 +240,8 @@ static void test_geometry(void **state)
     struct ring r;
     ring_init(&r, 0);
     for (unsigned i = 0; i < sizeof g / sizeof *g; i++) {
-        int rc = vq_start(&r.q, fake_obj(r.f, "dev"), g[i].size, g[i].desc, g[i].avail, g[i].used, 0);
+        int rc = vq_start(&r.q, fake_obj(r.f, "dev"), g[i].size, g[i].desc, g[i].avail,
+                          g[i].used, 0);
         if ((rc == 0) != g[i].good)
             fail_msg("geometry %u: %d", i, rc);
         assert_int_equal(r.q.live, g[i].good);
@@ -254,7 +271,7 @@ static void test_index_jump(void **state)
         assert_int_equal(vq_pop(&r.q, &r.chain), jumps[i].rc);
         fake_free(r.f);
     }
-    /* The same head offered again and again: no more chains in flight than the queue has entries. */
+    /* The same head again and again: no more chains in flight than the queue has entries. */
     struct ring r;
     ring_init(&r, 0);
     put_desc(&r, DESC, 0, &(struct d){ DATA, 1, 0, 0 });

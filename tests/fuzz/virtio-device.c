@@ -1,12 +1,13 @@
 // sources: plugins/lib/virtqueue/virtqueue.c plugins/lib/virtqueue/chain.c
 // sources: plugins/dev-virtio/virtio.c plugins/dev-virtio/transport_mmio.c plugins/dev-virtio/blk.c
-// sources: plugins/dev-virtio/rng.c plugins/dev-virtio/console.c plugins/dev-virtio/console_control.c
+// sources: plugins/dev-virtio/rng.c plugins/dev-virtio/console.c
+// sources: plugins/dev-virtio/console_control.c
 // sources: tests/lib/fakehost.c tests/lib/fakemem.c tests/lib/fakeirq.c tests/lib/fakeobj.c
 // includes: plugins/lib plugins/dev-virtio tests/lib
 /*
- * virtio-device.c (fuzz): blk, rng and console as a hostile driver sees them: register accesses, ring
- * contents, kicks and resets in any order. The first byte chooses the device; half of the inputs
- * start behind a correct initialisation, so that the rings are reached.
+ * virtio-device.c (fuzz): blk, rng and console as a hostile driver sees them: register
+ * accesses, ring contents, kicks and resets in any order. The first byte chooses the device;
+ * half of the inputs start behind a correct initialisation, so that the rings are reached.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ enum { RAM = 65536, BASE = 0x10000000, QUEUES = 6, HELD = 64, SIZE = 8 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-/* ---- a bus, and a disk that holds requests ------------------------------------------------------- */
+/* ---- a bus, and a disk that holds requests --------------------------------------------------- */
 
 struct bus {
     mobo_obj_t *obj;
@@ -92,7 +93,7 @@ static const mobo_class_t disk_class = {
     .provides = disk_provides,
 };
 
-/* ---- the driver ------------------------------------------------------------------------------------ */
+/* ---- the driver ------------------------------------------------------------------------------ */
 
 static void out(struct fake *f, uint32_t reg, uint32_t val)
 {
@@ -173,7 +174,8 @@ static void step(struct fake *f, const uint8_t *op)
     case 2: /* a descriptor that may make sense */
         memcpy(fake_ram(f) + op[1] % QUEUES * 1024 + op[2] % SIZE * 16,
                &(struct { uint64_t gpa; uint32_t len; uint16_t flags, next; }){
-                   8192 + op[3] * 32u, op[4] * (op[4] & 1 ? 16u : 512u), op[5] & 7, op[5] >> 3 & 7 },
+                   8192 + op[3] * 32u, op[4] * (op[4] & 1 ? 16u : 512u), op[5] & 7,
+                   op[5] >> 3 & 7 },
                16);
         break;
     case 3: /* RAM anywhere */

@@ -1,9 +1,9 @@
 // sources: plugins/lib/virtqueue/virtqueue.c plugins/lib/virtqueue/chain.c
 // includes: plugins/lib
 /*
- * virtqueue.c (fuzz): the chain walker on random guest memory that also changes while it is read, as
- * a second virtual CPU would change it. The input is a header, a stream of operations, and RAM.
- * Besides the sanitizers, the invariants at the end of each operation catch mistakes.
+ * virtqueue.c (fuzz): the chain walker on random guest memory that also changes while it is
+ * read, as a second virtual CPU would change it. The input is a header, a stream of operations,
+ * and RAM. Besides the sanitizers, the invariants at the end of each operation catch mistakes.
  */
 #include <stdint.h>
 #include <stdlib.h>

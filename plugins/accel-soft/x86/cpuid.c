@@ -7,8 +7,14 @@
 #include "sys.h"
 
 enum { LEAF_BASIC_MAX = 0x16, LEAF_EXT_MAX = 0x80000021u & 0x7fffffff, LEAF_KVM_MAX = 0x10 };
-enum { L1C_OSXSAVE = 1u << 27, L1C_XSAVE = 1u << 26, L1D_APIC = 1u << 9, L1D_HTT = 1u << 28,
-       E1C_CMP_LEGACY = 1u << 1, E1C_TOPOEXT = 1u << 22 };
+enum {
+    L1C_OSXSAVE = 1u << 27,
+    L1C_XSAVE = 1u << 26,
+    L1D_APIC = 1u << 9,
+    L1D_HTT = 1u << 28,
+    E1C_CMP_LEGACY = 1u << 1,
+    E1C_TOPOEXT = 1u << 22
+};
 
 static unsigned cpu_count(const struct vcpu *cpu)
 {
@@ -54,14 +60,14 @@ static void leaf_1(const struct vcpu *cpu, const struct cpu_model *m, uint32_t o
 struct cache {
     uint8_t type, level; /* 1 data, 2 instruction, 3 unified */
     uint32_t ways, sets;
-    bool shared;         /* by all cores */
+    bool shared; /* by all cores */
 };
 
 static const struct cache caches[] = {
-    { 1, 1, 8, 64, false },     /* 32 KiB */
+    { 1, 1, 8, 64, false }, /* 32 KiB */
     { 2, 1, 8, 64, false },
-    { 3, 2, 8, 1024, false },   /* 512 KiB */
-    { 3, 3, 16, 16384, true },  /* 16 MiB */
+    { 3, 2, 8, 1024, false },  /* 512 KiB */
+    { 3, 3, 16, 16384, true }, /* 16 MiB */
 };
 
 /* Leaf 4 (Intel) and 8000001Dh (AMD) share their layout but for the core count. */
@@ -132,7 +138,9 @@ static void leaf_ext(const struct vcpu *cpu, const struct cpu_model *m, uint32_t
         out[2] = m->ext1_ecx | (amd && n > 1 ? E1C_CMP_LEGACY : 0);
         out[3] = m->ext1_edx;
         break;
-    case 0x80000002: case 0x80000003: case 0x80000004:
+    case 0x80000002:
+    case 0x80000003:
+    case 0x80000004:
         put_string(out, brand + (leaf - 0x80000002) * 16);
         break;
     case 0x80000005: /* L1: 32 KiB, 8 ways, 64-byte lines; TLBs as Zen has them */

@@ -7,11 +7,25 @@
 
 static const uint64_t cr3_noflush = 1ull << 63;
 enum { EFER_FFXSR = 1u << 14, EFER_AIBRSE = 1u << 21 };
-enum { L7B_FSGSBASE = 1u << 0, L7B_SMEP = 1u << 7, L7B_SMAP = 1u << 20, L7C_UMIP = 1u << 2,
-       L1C_PCID = 1u << 17, L1C_XSAVE = 1u << 26, L1D_DE = 1u << 2, L1D_PSE = 1u << 3,
-       L1D_PAE = 1u << 6, L1D_MCE = 1u << 7, L1D_PGE = 1u << 13, L1D_FXSR = 1u << 24,
-       L1D_SSE = 1u << 25, E1D_NX = 1u << 20, E1D_LM = 1u << 29, E1D_SYSCALL = 1u << 11,
-       E21A_AIBRS = 1u << 8 };
+enum {
+    L7B_FSGSBASE = 1u << 0,
+    L7B_SMEP = 1u << 7,
+    L7B_SMAP = 1u << 20,
+    L7C_UMIP = 1u << 2,
+    L1C_PCID = 1u << 17,
+    L1C_XSAVE = 1u << 26,
+    L1D_DE = 1u << 2,
+    L1D_PSE = 1u << 3,
+    L1D_PAE = 1u << 6,
+    L1D_MCE = 1u << 7,
+    L1D_PGE = 1u << 13,
+    L1D_FXSR = 1u << 24,
+    L1D_SSE = 1u << 25,
+    E1D_NX = 1u << 20,
+    E1D_LM = 1u << 29,
+    E1D_SYSCALL = 1u << 11,
+    E21A_AIBRS = 1u << 8
+};
 
 uint64_t cr4_allowed(const struct vcpu *cpu)
 {
@@ -93,8 +107,7 @@ static void write_cr0(struct vcpu *cpu, uint64_t val)
             x86_raise_err(cpu, VEC_GP, 0);
         efer &= ~(uint64_t)EFER_LMA;
     }
-    if (pae_legacy(val, cpu->cr4, efer) &&
-        ((old ^ val) & ((uint64_t)CR0_PG | CR0_CD | CR0_NW)))
+    if (pae_legacy(val, cpu->cr4, efer) && ((old ^ val) & ((uint64_t)CR0_PG | CR0_CD | CR0_NW)))
         cr_load_pdpte(cpu, cpu->cr3);
     cpu->cr0 = val;
     cpu->efer = efer;
@@ -137,7 +150,8 @@ static void write_cr4(struct vcpu *cpu, uint64_t val)
         x86_raise_err(cpu, VEC_GP, 0);
     if ((val & ~old & CR4_PCIDE) && (!is_long(cpu) || (cpu->cr3 & 0xfff)))
         x86_raise_err(cpu, VEC_GP, 0);
-    if (pae_legacy(cpu->cr0, val, cpu->efer) && (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)))
+    if (pae_legacy(cpu->cr0, val, cpu->efer) &&
+        (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)))
         cr_load_pdpte(cpu, cpu->cr3);
     cpu->cr4 = val;
     if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP | CR4_SMAP | CR4_PCIDE))
@@ -203,7 +217,7 @@ bool efer_write(struct vcpu *cpu, uint64_t val)
     return true;
 }
 
-/* ---- debug registers ------------------------------------------------------------------------------------ */
+/* ---- debug registers ------------------------------------------------------------------------- */
 
 enum { DR7_GD = 1u << 13 };
 
@@ -245,7 +259,7 @@ static void dr_write(struct vcpu *cpu, unsigned dr, uint64_t val)
     want_loop(cpu);
 }
 
-/* ---- instructions ------------------------------------------------------------------------------------------ */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 static void do_lmsw(struct vcpu *cpu, const struct x86_insn *in)
 {

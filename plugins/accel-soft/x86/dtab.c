@@ -1,15 +1,27 @@
 /*
- * dtab.c: instructions about descriptor tables and descriptors: LGDT SGDT LIDT SIDT LLDT SLDT LTR STR
- * SMSW LAR LSL VERR VERW ARPL.
- * References: Intel SDM volume 2; volume 3A, 5.10; AMD64 APM volume 3.
+ * dtab.c: instructions about descriptor tables and descriptors: LGDT SGDT LIDT SIDT LLDT SLDT LTR
+ * STR SMSW LAR LSL VERR VERW ARPL. References: Intel SDM volume 2; volume 3A, 5.10; AMD64 APM
+ * volume 3.
  */
 #include "sys.h"
 
 bool dtab_handles(enum x86_op op)
 {
     switch (op) {
-    case OP_LGDT: case OP_SGDT: case OP_LIDT: case OP_SIDT: case OP_LLDT: case OP_SLDT: case OP_LTR:
-    case OP_STR: case OP_SMSW: case OP_LAR: case OP_LSL: case OP_VERR: case OP_VERW: case OP_ARPL:
+    case OP_LGDT:
+    case OP_SGDT:
+    case OP_LIDT:
+    case OP_SIDT:
+    case OP_LLDT:
+    case OP_SLDT:
+    case OP_LTR:
+    case OP_STR:
+    case OP_SMSW:
+    case OP_LAR:
+    case OP_LSL:
+    case OP_VERR:
+    case OP_VERW:
+    case OP_ARPL:
         return true;
     default:
         return false;
@@ -114,7 +126,7 @@ static void do_ltr(struct vcpu *cpu, uint16_t sel)
     cpu->seg[SEG_TR].base = base;
 }
 
-/* ---- LAR LSL VERR VERW ------------------------------------------------------------------------------------ */
+/* ---- LAR LSL VERR VERW ----------------------------------------------------------------------- */
 
 static bool system_type_ok(const struct vcpu *cpu, unsigned type, bool lar)
 {
@@ -127,8 +139,7 @@ static bool visible(struct vcpu *cpu, uint16_t sel, struct desc *d)
 {
     if (sel_null(sel) || !desc_fetch(cpu, sel, d))
         return false;
-    return desc_conforming(d->lo) ||
-           (cpu->cpl <= desc_dpl(d->lo) && (sel & 3u) <= desc_dpl(d->lo));
+    return desc_conforming(d->lo) || (cpu->cpl <= desc_dpl(d->lo) && (sel & 3u) <= desc_dpl(d->lo));
 }
 
 static void do_lar_lsl(struct vcpu *cpu, const struct x86_insn *in)
@@ -136,8 +147,7 @@ static void do_lar_lsl(struct vcpu *cpu, const struct x86_insn *in)
     bool lar = in->op == OP_LAR;
     uint16_t sel = (uint16_t)opnd_read(cpu, in, 1, 2);
     struct desc d;
-    bool ok = visible(cpu, sel, &d) &&
-              (desc_s(d.lo) || system_type_ok(cpu, desc_type(d.lo), lar));
+    bool ok = visible(cpu, sel, &d) && (desc_s(d.lo) || system_type_ok(cpu, desc_type(d.lo), lar));
     if (ok)
         gpr_write(cpu, in->opnd[0].reg, lar ? (d.lo >> 32) & 0xffff00 : desc_limit(d.lo),
                   in->opsize);
@@ -172,10 +182,12 @@ void dtab_execute(struct vcpu *cpu, const struct x86_insn *in)
     if (dtab_needs_protected(in->op) && !is_protected(cpu))
         x86_raise(cpu, VEC_UD);
     switch (in->op) {
-    case OP_LGDT: case OP_LIDT:
+    case OP_LGDT:
+    case OP_LIDT:
         do_load_table(cpu, in);
         break;
-    case OP_SGDT: case OP_SIDT:
+    case OP_SGDT:
+    case OP_SIDT:
         do_store_table(cpu, in);
         break;
     case OP_LLDT:
@@ -193,10 +205,12 @@ void dtab_execute(struct vcpu *cpu, const struct x86_insn *in)
     case OP_SMSW:
         store_word(cpu, in, cpu->cr0);
         break;
-    case OP_LAR: case OP_LSL:
+    case OP_LAR:
+    case OP_LSL:
         do_lar_lsl(cpu, in);
         break;
-    case OP_VERR: case OP_VERW:
+    case OP_VERR:
+    case OP_VERW:
         do_verify(cpu, in);
         break;
     default:

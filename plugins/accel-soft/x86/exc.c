@@ -23,7 +23,7 @@ struct delivery {
 
 enum { DELIVERING_BENIGN = 0xff };
 
-/* ---- raising ------------------------------------------------------------------------------------- */
+/* ---- raising --------------------------------------------------------------------------------- */
 
 static bool contributory(unsigned vector)
 {
@@ -85,7 +85,7 @@ void x86_unwind(struct vcpu *cpu)
     longjmp(cpu->unwind, 2);
 }
 
-/* ---- delivery ---------------------------------------------------------------------------------------- */
+/* ---- delivery -------------------------------------------------------------------------------- */
 
 /*
  * RFLAGS as pushed: RF is set for faults so that an instruction breakpoint does not hit again
@@ -267,8 +267,9 @@ static void deliver_long(struct vcpu *cpu, const struct delivery *d)
         rsp = tss_rsp(cpu, 0x24 + 8 * (ist - 1), d->ext);
     else if (inner)
         rsp = tss_rsp(cpu, 4 + 8 * level, d->ext);
-    struct stack st = { .sp = rsp & ~15ull, .mask = ~0ull, .cpl = level, .error = d->ext,
-                        .flat64 = true };
+    struct stack st = {
+        .sp = rsp & ~15ull, .mask = ~0ull, .cpl = level, .error = d->ext, .flat64 = true
+    };
     stack_push(cpu, &st, cpu->seg[SEG_SS].sel, 8);
     stack_push(cpu, &st, cpu->gpr[REG_RSP], 8);
     push_frame(cpu, &st, d, 8);
@@ -301,12 +302,16 @@ static void deliver(struct vcpu *cpu, const struct delivery *d)
     cpu->inhibit = 0;
 }
 
-/* ---- what the rest of the CPU calls -------------------------------------------------------------------- */
+/* ---- what the rest of the CPU calls ---------------------------------------------------------- */
 
 void x86_deliver_pending(struct vcpu *cpu)
 {
-    struct delivery d = { .vector = cpu->exc_vector, .kind = KIND_FAULT, .ext = 1, .ret = cpu->rip,
-                          .has_error = cpu->exc_has_error, .error = cpu->exc_error };
+    struct delivery d = { .vector = cpu->exc_vector,
+                          .kind = KIND_FAULT,
+                          .ext = 1,
+                          .ret = cpu->rip,
+                          .has_error = cpu->exc_has_error,
+                          .error = cpu->exc_error };
     cpu->exc_pending = 0;
     cpu->single_step = 0;
     if (d.vector == VEC_DB)

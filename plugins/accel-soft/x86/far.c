@@ -68,11 +68,11 @@ static void far_code(struct vcpu *cpu, const struct target *t, struct desc *d, u
     mode_update(cpu);
 }
 
-/* ---- call gates --------------------------------------------------------------------------------------- */
+/* ---- call gates ------------------------------------------------------------------------------ */
 
 /* A CALL through a gate to an inner ring: new stack out of the TSS, parameters copied. */
-static void gate_inner(struct vcpu *cpu, uint64_t gate, unsigned bytes, uint16_t sel, struct desc *cs,
-                       uint64_t off, uint64_t next)
+static void gate_inner(struct vcpu *cpu, uint64_t gate, unsigned bytes, uint16_t sel,
+                       struct desc *cs, uint64_t off, uint64_t next)
 {
     const struct seg *tr = &cpu->seg[SEG_TR];
     unsigned level = desc_dpl(cs->lo);
@@ -84,8 +84,9 @@ static void gate_inner(struct vcpu *cpu, uint64_t gate, unsigned bytes, uint16_t
         uint32_t at = 4 + 8 * level;
         if (tr->limit < 7 || at > tr->limit - 7)
             x86_raise_err(cpu, VEC_TS, tss_err);
-        st = (struct stack){ .sp = mem_read_sys(cpu, tr->base + at, 8), .mask = ~0ull, .cpl = level,
-                             .flat64 = true };
+        st = (struct stack){
+            .sp = mem_read_sys(cpu, tr->base + at, 8), .mask = ~0ull, .cpl = level, .flat64 = true
+        };
         stack_push(cpu, &st, cpu->seg[SEG_SS].sel, 8);
         stack_push(cpu, &st, cpu->gpr[REG_RSP], 8);
     } else {
@@ -210,7 +211,7 @@ static void far_to(struct vcpu *cpu, const struct target *t, uint64_t next)
         x86_raise_err(cpu, VEC_GP, t->sel & 0xfffcu);
 }
 
-/* ---- RET far ------------------------------------------------------------------------------------------- */
+/* ---- RET far --------------------------------------------------------------------------------- */
 
 static void retf_real(struct vcpu *cpu, const struct x86_insn *in)
 {

@@ -314,9 +314,3 @@ op_fn fast_flow(struct build *b, const struct x86_insn *in, struct dop *op, bool
     *ends = fn != NULL;
     return fn;
 }
-
-void interp_fuse(struct dop *first, const struct dop *second)
-{
-    (void)first;
-    (void)second;
-}

@@ -1,7 +1,7 @@
 /*
- * io.c: IN, OUT, INS, OUTS: who may use a port (IOPL, the TSS's permission map) and the string forms,
- * which can stop after any element and go on later.
- * Reference: Intel SDM volume 1, chapter 19; volume 2 (IN, INS, OUT, OUTS).
+ * io.c: IN, OUT, INS, OUTS: who may use a port (IOPL, the TSS's permission map) and the string
+ * forms, which can stop after any element and go on later. Reference: Intel SDM volume 1, chapter
+ * 19; volume 2 (IN, INS, OUT, OUTS).
  */
 #include "sys.h"
 

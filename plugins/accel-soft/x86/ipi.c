@@ -112,8 +112,9 @@ bool lapic_deliver(struct soft *s, const struct apic_msg *msg)
 void lapic_send(struct vcpu *cpu, uint32_t icr, uint32_t dest)
 {
     bool x2 = (cpu->apic_base & APIC_BASE_EXTD) != 0;
-    struct apic_msg msg = { .dest = dest, .mode = (icr >> 8) & 7, .vector = icr & 0xff,
-                            .logical = (icr >> 11) & 1 };
+    struct apic_msg msg = {
+        .dest = dest, .mode = (icr >> 8) & 7, .vector = icr & 0xff, .logical = (icr >> 11) & 1
+    };
     unsigned shorthand = (icr >> 18) & 3;
     if ((msg.mode == APIC_FIXED || msg.mode == APIC_LOWEST) && msg.vector < 16) {
         lapic_error(cpu, ESR_SEND_VECTOR);
@@ -146,8 +147,10 @@ int lapic_msi(struct soft *s, uint64_t addr, uint32_t data)
 {
     if (addr >> 20 != 0xfee)
         return MOBO_EINVAL;
-    struct apic_msg msg = { .dest = (addr >> 12) & 0xff, .logical = (addr >> 2) & 1,
-                            .vector = data & 0xff, .mode = (data >> 8) & 7,
+    struct apic_msg msg = { .dest = (addr >> 12) & 0xff,
+                            .logical = (addr >> 2) & 1,
+                            .vector = data & 0xff,
+                            .mode = (data >> 8) & 7,
                             .level = (data >> 15) & 1 };
     msg.broadcast = msg.dest == 0xff;
     /* The redirection hint with a physical destination changes nothing; with a logical one it asks

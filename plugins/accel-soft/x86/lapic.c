@@ -1,33 +1,22 @@
 /*
- * lapic.c: the registers of the local APIC: xAPIC page, x2APIC MSRs, priorities, timer. Messages
- * between APICs (IPIs, MSIs, the INTR pin) are in ipi.c.
+ * lapic.c: the registers of the local APIC: xAPIC page, x2APIC MSRs, priorities. The timer is in
+ * lapic_timer.c, messages between APICs (IPIs, MSIs, the INTR pin) are in ipi.c.
  *
  * IRR and TMR are set by any thread (atomic OR) and looked at by the CPU's own thread after
- * REQ_EVENT; everything else belongs to the CPU's own thread. The registers that senders read to find
- * their targets (id, LDR, DFR, SVR, TPR, LVT0) are atomic words.
- * Reference: Intel SDM volume 3A, chapter 11 ("Advanced Programmable Interrupt Controller").
+ * REQ_EVENT; everything else belongs to the CPU's own thread. The registers that senders read to
+ * find their targets (id, LDR, DFR, SVR, TPR, LVT0) are atomic words. Reference: Intel SDM volume
+ * 3A, chapter 11 ("Advanced Programmable Interrupt Controller").
  */
 #include "lapic_int.h"
 
-/* The timer counts at 1 GHz: a tick is a nanosecond (CPUID leaf 40000010h says so). */
 enum { LVT_COUNT_REGS = 6 };
 
 static const uint8_t lvt_off[LVT_COUNT_REGS] = { REG_LVT_TIMER, REG_LVT_THERMAL, REG_LVT_PERF,
-                                                 REG_LVT_LINT0, REG_LVT_LINT1, REG_LVT_ERROR };
-static const uint32_t lvt_mask[LVT_COUNT_REGS] = { 0x710ff, 0x117ff, 0x117ff, 0x1f7ff, 0x1f7ff,
-                                                   0x110ff };
+                                                 REG_LVT_LINT0, REG_LVT_LINT1,   REG_LVT_ERROR };
+static const uint32_t lvt_mask[LVT_COUNT_REGS] = { 0x710ff, 0x117ff, 0x117ff,
+                                                   0x1f7ff, 0x1f7ff, 0x110ff };
 
-static uint32_t reg_get(const struct lapic *l, unsigned reg)
-{
-    return atomic_load_explicit(&l->reg[reg], memory_order_relaxed);
-}
-
-static void reg_set(struct lapic *l, unsigned reg, uint32_t val)
-{
-    atomic_store_explicit(&l->reg[reg], val, memory_order_relaxed);
-}
-
-/* ---- priorities (SDM 11.8.3) --------------------------------------------------------------------------- */
+/* ---- priorities (SDM 11.8.3) ----------------------------------------------------------------- */
 
 static int highest(const _Atomic uint32_t *bits)
 {
@@ -122,132 +111,7 @@ void lapic_set_cr8(struct vcpu *cpu, unsigned val)
     want_loop(cpu);
 }
 
-/* ---- timer (SDM 11.5.4) ---------------------------------------------------------------------------------- */
-
-enum { TIMER_ONESHOT = 0, TIMER_PERIODIC = 1, TIMER_DEADLINE = 2 };
-
-static unsigned timer_mode(const struct lapic *l)
-{
-    return (reg_get(l, REG_LVT_TIMER) >> 17) & 3;
-}
-
-static unsigned timer_divide(const struct lapic *l)
-{
-    uint32_t d = reg_get(l, REG_TIMER_DIV);
-    return ((((d >> 1) & 4) | (d & 3)) + 1) & 7; /* log2; 7 means 1 */
-}
-
-static uint64_t timer_period(const struct lapic *l)
-{
-    return (uint64_t)reg_get(l, REG_TIMER_INIT) << timer_divide(l);
-}
-
-static void set_deadline(struct vcpu *cpu, uint64_t ns)
-{
-    atomic_store_explicit(&cpu->deadline, ns, memory_order_relaxed);
-    cpu->timer_dirty = 1;
-    want_loop(cpu);
-}
-
-static void lvt_fire(struct vcpu *cpu, unsigned reg)
-{
-    uint32_t lvt = reg_get(cpu->lapic, reg);
-    if (!(lvt & LVT_MASKED))
-        lapic_set_irr(cpu, lvt & 0xff, false);
-}
-
-/* Host time at which the guest's TSC reaches the deadline. */
-static void arm_tsc_deadline(struct vcpu *cpu, uint64_t now)
-{
-    if (cpu->tsc_deadline == 0) {
-        set_deadline(cpu, ~0ull);
-        return;
-    }
-    uint64_t tsc = cpu_tsc(cpu), left = cpu->tsc_deadline > tsc ? cpu->tsc_deadline - tsc : 0;
-    uint64_t ns = (uint64_t)((u128)left * 1000000000u / cpu->soft->model.tsc_hz);
-    /* Beyond a day it may as well be looked at again then; keeps the sum from wrapping. */
-    set_deadline(cpu, now + (ns > 86400000000000ull ? 86400000000000ull : ns));
-}
-
-static void timer_start(struct vcpu *cpu)
-{
-    struct lapic *l = cpu->lapic;
-    uint64_t now = soft_now();
-    switch (timer_mode(l)) {
-    case TIMER_DEADLINE:
-        arm_tsc_deadline(cpu, now);
-        break;
-    case TIMER_ONESHOT:
-    case TIMER_PERIODIC:
-        l->timer_begin = now;
-        set_deadline(cpu, reg_get(l, REG_TIMER_INIT) ? now + timer_period(l) : ~0ull);
-        break;
-    default:
-        set_deadline(cpu, ~0ull);
-    }
-}
-
-static uint32_t timer_current(const struct vcpu *cpu)
-{
-    const struct lapic *l = cpu->lapic;
-    uint64_t period = timer_period(l);
-    if (timer_mode(l) > TIMER_PERIODIC || period == 0)
-        return 0;
-    uint64_t gone = soft_now() - l->timer_begin;
-    if (gone >= period && timer_mode(l) == TIMER_ONESHOT)
-        return 0;
-    return (uint32_t)((period - gone % period) >> timer_divide(l));
-}
-
-void lapic_timer_poll(struct vcpu *cpu, uint64_t now)
-{
-    struct lapic *l = cpu->lapic;
-    if (atomic_load_explicit(&cpu->deadline, memory_order_relaxed) > now)
-        return;
-    switch (timer_mode(l)) {
-    case TIMER_DEADLINE:
-        if (cpu->tsc_deadline && cpu_tsc(cpu) < cpu->tsc_deadline) {
-            arm_tsc_deadline(cpu, now + 1); /* the two clocks disagree by a little: never early */
-            return;
-        }
-        cpu->tsc_deadline = 0;
-        set_deadline(cpu, ~0ull);
-        break;
-    case TIMER_PERIODIC: {
-        /* Periods that nobody saw are lost, as they are when interrupts stay off for long. */
-        uint64_t period = timer_period(l);
-        if (period < 20000)
-            period = 20000; /* a guest cannot ask for more than 50,000 interrupts a second */
-        l->timer_begin += (now - l->timer_begin) / period * period;
-        set_deadline(cpu, l->timer_begin + period);
-        break;
-    }
-    default:
-        set_deadline(cpu, ~0ull);
-    }
-    lvt_fire(cpu, REG_LVT_TIMER);
-}
-
-void lapic_deadline_write(struct vcpu *cpu, uint64_t tsc)
-{
-    if (timer_mode(cpu->lapic) != TIMER_DEADLINE || !(cpu->apic_base & APIC_BASE_EN))
-        return;
-    cpu->tsc_deadline = tsc;
-    arm_tsc_deadline(cpu, soft_now());
-}
-
-uint64_t lapic_deadline_read(struct vcpu *cpu)
-{
-    return timer_mode(cpu->lapic) == TIMER_DEADLINE ? cpu->tsc_deadline : 0;
-}
-
-void lapic_tsc_changed(struct vcpu *cpu)
-{
-    if (timer_mode(cpu->lapic) == TIMER_DEADLINE && cpu->tsc_deadline)
-        arm_tsc_deadline(cpu, soft_now());
-}
-
-/* ---- registers ---------------------------------------------------------------------------------------------- */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 void lapic_error(struct vcpu *cpu, uint32_t bit)
 {
@@ -268,7 +132,7 @@ static void lvt_write(struct vcpu *cpu, unsigned n, uint32_t val)
     if (!(reg_get(l, REG_SVR) & SVR_ENABLED))
         val |= LVT_MASKED; /* SDM 11.4.7.2 */
     if (n == 0 && !(cpu->soft->model.leaf1_ecx & (1u << 24)))
-        val &= ~0x40000u;  /* no TSC-deadline mode in this model */
+        val &= ~0x40000u; /* no TSC-deadline mode in this model */
     reg_set(l, reg, val);
     if (n == 0 && ((old ^ val) & 0x60000)) {
         /* Changing the mode between deadline and count-down disarms (SDM 11.5.4.1). */
@@ -276,7 +140,7 @@ static void lvt_write(struct vcpu *cpu, unsigned n, uint32_t val)
             cpu->tsc_deadline = 0;
             reg_set(l, REG_TIMER_INIT, 0);
         }
-        timer_start(cpu);
+        lapic_timer_start(cpu);
     }
     if (reg == REG_LVT_LINT0)
         want_loop(cpu);
@@ -352,14 +216,14 @@ static bool reg_write(struct vcpu *cpu, unsigned reg, uint32_t val)
         reg_set(l, REG_ICR2, val & 0xff000000);
         return true;
     case REG_TIMER_INIT:
-        if (timer_mode(l) == TIMER_DEADLINE)
+        if (lapic_timer_mode(l) == APIC_TIMER_DEADLINE)
             return true;
         reg_set(l, REG_TIMER_INIT, val);
-        timer_start(cpu);
+        lapic_timer_start(cpu);
         return true;
     case REG_TIMER_DIV:
         reg_set(l, REG_TIMER_DIV, val & 0xb);
-        timer_start(cpu);
+        lapic_timer_start(cpu);
         return true;
     case REG_SELF_IPI:
         if (!x2apic(cpu))
@@ -390,16 +254,29 @@ static bool reg_read(struct vcpu *cpu, unsigned reg, uint32_t *val)
     }
     switch (reg) {
     case REG_TIMER_CUR:
-        *val = timer_current(cpu);
+        *val = lapic_timer_current(cpu);
         return true;
     case REG_DFR:
         if (x2apic(cpu))
             return false;
         break;
-    case REG_ID: case REG_VERSION: case REG_TPR: case REG_PPR: case REG_LDR: case REG_SVR:
-    case REG_ESR: case REG_ICR: case REG_ICR2: case REG_LVT_TIMER: case REG_LVT_THERMAL:
-    case REG_LVT_PERF: case REG_LVT_LINT0: case REG_LVT_LINT1: case REG_LVT_ERROR:
-    case REG_TIMER_INIT: case REG_TIMER_DIV:
+    case REG_ID:
+    case REG_VERSION:
+    case REG_TPR:
+    case REG_PPR:
+    case REG_LDR:
+    case REG_SVR:
+    case REG_ESR:
+    case REG_ICR:
+    case REG_ICR2:
+    case REG_LVT_TIMER:
+    case REG_LVT_THERMAL:
+    case REG_LVT_PERF:
+    case REG_LVT_LINT0:
+    case REG_LVT_LINT1:
+    case REG_LVT_ERROR:
+    case REG_TIMER_INIT:
+    case REG_TIMER_DIV:
         break;
     default:
         return false;
@@ -490,7 +367,7 @@ bool lapic_base_write(struct vcpu *cpu, uint64_t val)
     return true;
 }
 
-/* ---- reset, snapshot --------------------------------------------------------------------------------------------- */
+/* ---- reset, snapshot ------------------------------------------------------------------------- */
 
 /* After power-up, after INIT, and while globally disabled (SDM 11.4.7). */
 void lapic_reset_regs(struct vcpu *cpu, bool power_on)
@@ -575,12 +452,6 @@ int lapic_set(struct vcpu *cpu, const mobo_x86_apic_t *in)
         reg_set(l, lvt_off[i], val[lvt_off[i]] & lvt_mask[i]);
     ppr_update(l);
     cpu->tsc_deadline = in->tsc_deadline;
-    timer_start(cpu);
-    uint64_t period = timer_period(l);
-    uint64_t left = (uint64_t)val[REG_TIMER_CUR] << timer_divide(l);
-    if (timer_mode(l) <= TIMER_PERIODIC && period) {
-        l->timer_begin -= left < period ? period - left : 0;
-        set_deadline(cpu, left || timer_mode(l) == TIMER_PERIODIC ? l->timer_begin + period : ~0ull);
-    }
+    lapic_timer_resume(cpu, val[REG_TIMER_CUR]);
     return MOBO_OK;
 }

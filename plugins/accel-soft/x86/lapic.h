@@ -11,13 +11,18 @@ struct soft;
 /* An interrupt message on its way: from an MSI or an ICR. */
 struct apic_msg {
     uint32_t dest;
-    uint8_t mode;        /* delivery mode, APIC_FIXED ... */
+    uint8_t mode; /* delivery mode, APIC_FIXED ... */
     uint8_t vector;
     bool logical, level, broadcast;
 };
 
 enum {
-    APIC_FIXED = 0, APIC_LOWEST = 1, APIC_SMI = 2, APIC_NMI = 4, APIC_INIT = 5, APIC_SIPI = 6,
+    APIC_FIXED = 0,
+    APIC_LOWEST = 1,
+    APIC_SMI = 2,
+    APIC_NMI = 4,
+    APIC_INIT = 5,
+    APIC_SIPI = 6,
     APIC_EXTINT = 7,
 };
 
@@ -45,10 +50,10 @@ void lapic_extint(struct soft *s, uint32_t level);
 
 /* Own thread, at an instruction boundary. */
 enum { IRQ_NONE = -1, IRQ_EXTINT = -2 };
-int lapic_pending(struct vcpu *cpu);             /* vector that would be taken now, or IRQ_... */
-void lapic_accept(struct vcpu *cpu, unsigned vector); /* it is taken: in service */
-void lapic_timer_poll(struct vcpu *cpu, uint64_t now);/* fires what is due, sets cpu->deadline */
-void lapic_tsc_changed(struct vcpu *cpu);        /* offset moved: deadlines are in guest TSC */
+int lapic_pending(struct vcpu *cpu); /* vector that would be taken now, or IRQ_... */
+void lapic_accept(struct vcpu *cpu, unsigned vector);  /* it is taken: in service */
+void lapic_timer_poll(struct vcpu *cpu, uint64_t now); /* fires what is due, sets cpu->deadline */
+void lapic_tsc_changed(struct vcpu *cpu); /* offset moved: deadlines are in guest TSC */
 uint64_t lapic_deadline_read(struct vcpu *cpu);
 void lapic_deadline_write(struct vcpu *cpu, uint64_t tsc);
 /* Vector in service, or -1; for PV EOI. */

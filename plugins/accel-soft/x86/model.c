@@ -3,29 +3,53 @@
  * +feature,-feature` makes of them, what must be left out because this host cannot execute it.
  *
  * Vector instructions are executed by the host's own units, so they need the host to have them;
- * everything else is done in C and is always possible. Side channels: guests are told that they need
- * no mitigations, because nothing here speculates across guest privilege levels in ways that those
- * mitigations would change (soft CPU isolation is the host process's).
+ * everything else is done in C and is always possible. Side channels: guests are told that they
+ * need no mitigations, because nothing here speculates across guest privilege levels in ways that
+ * those mitigations would change (soft CPU isolation is the host process's).
  */
 #include "sys.h"
 
 #include <cpuid.h>
 
 /* Registers of CPUID that hold feature bits. */
-enum word { W_1C, W_1D, W_7B, W_7C, W_7D, W_D1, W_X1C, W_X1D, W_X7D, W_X8B, W_X21A, W_X21C, W_KVM,
-            WORDS };
+enum word {
+    W_1C,
+    W_1D,
+    W_7B,
+    W_7C,
+    W_7D,
+    W_D1,
+    W_X1C,
+    W_X1D,
+    W_X7D,
+    W_X8B,
+    W_X21A,
+    W_X21C,
+    W_KVM,
+    WORDS
+};
 
 /* Which models have a feature, as bits. */
-enum { M_V1 = 1, M_V2 = 2, M_V3 = 4, M_MAX = 8, ALL = 15, V2UP = 14, V3UP = 12, ONLY_MAX = 8,
-       AMD = 16, INTEL = 32 };
+enum {
+    M_V1 = 1,
+    M_V2 = 2,
+    M_V3 = 4,
+    M_MAX = 8,
+    ALL = 15,
+    V2UP = 14,
+    V3UP = 12,
+    ONLY_MAX = 8,
+    AMD = 16,
+    INTEL = 32
+};
 
 struct feature {
     const char *name;
     uint8_t word, bit;
-    uint8_t models;         /* M_..., AMD and INTEL: with that vendor only */
-    uint8_t native;         /* 1: the host must have it */
-    uint8_t feat;           /* enum x86_feature it stands for, FEAT_BASE: none */
-    const char *needs;      /* another feature without which it is meaningless */
+    uint8_t models;    /* M_..., AMD and INTEL: with that vendor only */
+    uint8_t native;    /* 1: the host must have it */
+    uint8_t feat;      /* enum x86_feature it stands for, FEAT_BASE: none */
+    const char *needs; /* another feature without which it is meaningless */
 };
 
 static const struct feature table[] = {
@@ -138,12 +162,11 @@ enum { MODELS = sizeof models / sizeof models[0] };
 
 /* IA32_ARCH_CAPABILITIES: RDCL_NO IBRS_ALL SKIP_L1DFL SSB_NO MDS_NO IF_PSCHANGE_MC_NO TAA_NO
    SBDR_SSDP_NO FBSDP_NO PSDP_NO BHI_NO PBRSB_NO GDS_NO RFDS_NO ITS_NO (SDM volume 4). */
-static const uint64_t arch_caps_immune = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4 | 1ull << 5 |
-                                         1ull << 6 | 1ull << 8 | 1ull << 13 | 1ull << 14 |
-                                         1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 |
-                                         1ull << 27 | 1ull << 62;
+static const uint64_t arch_caps_immune =
+    1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 8 | 1ull << 13 |
+    1ull << 14 | 1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 | 1ull << 27 | 1ull << 62;
 
-/* ---- the host ------------------------------------------------------------------------------------------- */
+/* ---- the host -------------------------------------------------------------------------------- */
 
 struct host {
     uint32_t word[WORDS], signature;
@@ -175,7 +198,7 @@ static void host_probe(struct host *h)
         h->phys_bits = a & 0xff;
 }
 
-/* ---- words -------------------------------------------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 static const struct feature *find_feature(const char *name, size_t len)
 {
@@ -217,7 +240,8 @@ static int unknown_feature(struct soft *s, const char *name, size_t len)
         }
     }
     if (near)
-        return mobo_fail(s->obj, "cpu: no feature '%.*s' (did you mean '%s'?)", (int)len, name, near);
+        return mobo_fail(s->obj, "cpu: no feature '%.*s' (did you mean '%s'?)", (int)len, name,
+                         near);
     char list[400] = "";
     size_t used = 0;
     for (unsigned i = 0; i < FEATURES; i++) {
@@ -235,12 +259,12 @@ static int unknown_model(struct soft *s, const char *name, size_t len)
     for (unsigned i = 0; i < MODELS && !near; i++)
         if (distance(name, len < 64 ? len : 64, models[i].name) <= 2)
             near = models[i].name;
-    return mobo_fail(s->obj, "cpu: no model '%.*s'%s%s%s; models are x86-64, x86-64-v2, x86-64-v3, max",
-                     (int)len, name, near ? " (did you mean '" : "", near ? near : "",
-                     near ? "'?)" : "");
+    return mobo_fail(
+        s->obj, "cpu: no model '%.*s'%s%s%s; models are x86-64, x86-64-v2, x86-64-v3, max",
+        (int)len, name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
-/* ---- building --------------------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 struct build {
     uint32_t word[WORDS];
@@ -293,8 +317,10 @@ static int start_model(struct soft *s, struct build *b, const char *name, size_t
         if (!host_can(b, f)) {
             if (bit == M_MAX)
                 continue;
-            return mobo_fail(s->obj, "cpu: model %.*s needs %s, which this host's CPU lacks; use a "
-                             "lower model or -%s", (int)len, name, f->name, f->name);
+            return mobo_fail(s->obj,
+                             "cpu: model %.*s needs %s, which this host's CPU lacks; use a "
+                             "lower model or -%s",
+                             (int)len, name, f->name, f->name);
         }
         take(b, f, true);
     }
@@ -305,12 +331,14 @@ static int start_model(struct soft *s, struct build *b, const char *name, size_t
         s->model.signature = b->host.signature;
     s->model.phys_bits = 40;
     if (bit == M_MAX)
-        s->model.phys_bits = (uint8_t)(b->host.phys_bits < 36 ? 36 : b->host.phys_bits > 48
-                                       ? 48 : b->host.phys_bits);
+        s->model.phys_bits = (uint8_t)(b->host.phys_bits < 36   ? 36
+                                       : b->host.phys_bits > 48 ? 48
+                                                                : b->host.phys_bits);
     return MOBO_OK;
 }
 
-static int change(struct soft *s, struct build *b, const char *word, size_t len, uint32_t asked[WORDS])
+static int change(struct soft *s, struct build *b, const char *word, size_t len,
+                  uint32_t asked[WORDS])
 {
     bool on = word[0] == '+';
     if (len < 2 || (!on && word[0] != '-'))

@@ -6,24 +6,69 @@
 #include "sys.h"
 
 __extension__ enum {
-    MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_FEAT_CTL = 0x3a,
-    MSR_TSC_ADJUST = 0x3b, MSR_SPEC_CTRL = 0x48, MSR_PRED_CMD = 0x49, MSR_UCODE_REV = 0x8b,
-    MSR_UCODE_WRITE = 0x79, MSR_PLATFORM_INFO = 0xce, MSR_MTRRCAP = 0xfe, MSR_ARCH_CAPS = 0x10a,
-    MSR_FLUSH_CMD = 0x10b, MSR_MISC_FEATURES = 0x140, MSR_SYSENTER_CS = 0x174,
-    MSR_SYSENTER_ESP = 0x175, MSR_SYSENTER_EIP = 0x176, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a,
-    MSR_PERF_STATUS = 0x198, MSR_MISC_ENABLE = 0x1a0, MSR_DEBUGCTL = 0x1d9, MSR_MTRR_VAR = 0x200,
-    MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258, MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277,
-    MSR_MTRR_DEF = 0x2ff, MSR_TSC_DEADLINE = 0x6e0, MSR_EFER = 0xc0000080, MSR_STAR, MSR_LSTAR,
-    MSR_CSTAR, MSR_FMASK, MSR_FS_BASE = 0xc0000100, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_TSC_AUX,
-    AMD_K7_EVNTSEL0 = 0xc0010000, AMD_K7_PERFCTR3 = 0xc0010007, AMD_SYSCFG = 0xc0010010,
-    AMD_HWCR = 0xc0010015, AMD_PATCH_LOADER = 0xc0010020, AMD_INT_PENDING = 0xc0010055,
-    AMD_VM_CR = 0xc0010114, AMD_OSVW_LEN = 0xc0010140, AMD_OSVW_STATUS = 0xc0010141,
-    AMD_DE_CFG = 0xc0011029, AMD_LS_CFG = 0xc0011020, AMD_BU_CFG2 = 0xc001102a,
-    AMD_TOP_MEM = 0xc001001a, AMD_TOP_MEM2 = 0xc001001d,
+    MSR_TSC = 0x10,
+    MSR_PLATFORM_ID = 0x17,
+    MSR_APIC_BASE = 0x1b,
+    MSR_FEAT_CTL = 0x3a,
+    MSR_TSC_ADJUST = 0x3b,
+    MSR_SPEC_CTRL = 0x48,
+    MSR_PRED_CMD = 0x49,
+    MSR_UCODE_REV = 0x8b,
+    MSR_UCODE_WRITE = 0x79,
+    MSR_PLATFORM_INFO = 0xce,
+    MSR_MTRRCAP = 0xfe,
+    MSR_ARCH_CAPS = 0x10a,
+    MSR_FLUSH_CMD = 0x10b,
+    MSR_MISC_FEATURES = 0x140,
+    MSR_SYSENTER_CS = 0x174,
+    MSR_SYSENTER_ESP = 0x175,
+    MSR_SYSENTER_EIP = 0x176,
+    MSR_MCG_CAP = 0x179,
+    MSR_MCG_STATUS = 0x17a,
+    MSR_PERF_STATUS = 0x198,
+    MSR_MISC_ENABLE = 0x1a0,
+    MSR_DEBUGCTL = 0x1d9,
+    MSR_MTRR_VAR = 0x200,
+    MSR_MTRR_FIX64K = 0x250,
+    MSR_MTRR_FIX16K = 0x258,
+    MSR_MTRR_FIX4K = 0x268,
+    MSR_PAT = 0x277,
+    MSR_MTRR_DEF = 0x2ff,
+    MSR_TSC_DEADLINE = 0x6e0,
+    MSR_EFER = 0xc0000080,
+    MSR_STAR,
+    MSR_LSTAR,
+    MSR_CSTAR,
+    MSR_FMASK,
+    MSR_FS_BASE = 0xc0000100,
+    MSR_GS_BASE,
+    MSR_KERNEL_GS_BASE,
+    MSR_TSC_AUX,
+    AMD_K7_EVNTSEL0 = 0xc0010000,
+    AMD_K7_PERFCTR3 = 0xc0010007,
+    AMD_SYSCFG = 0xc0010010,
+    AMD_HWCR = 0xc0010015,
+    AMD_PATCH_LOADER = 0xc0010020,
+    AMD_INT_PENDING = 0xc0010055,
+    AMD_VM_CR = 0xc0010114,
+    AMD_OSVW_LEN = 0xc0010140,
+    AMD_OSVW_STATUS = 0xc0010141,
+    AMD_DE_CFG = 0xc0011029,
+    AMD_LS_CFG = 0xc0011020,
+    AMD_BU_CFG2 = 0xc001102a,
+    AMD_TOP_MEM = 0xc001001a,
+    AMD_TOP_MEM2 = 0xc001001d,
+    AMD_NB_CFG = 0xc001001f,
 };
 enum { VAR_MTRRS = 8 };
-enum { L1C_DEADLINE = 1u << 24, L7B_TSC_ADJUST = 1u << 1, L7D_SPEC_CTRL = 1u << 26,
-       L7D_ARCH_CAPS = 1u << 29, L7D_FLUSH = 1u << 28, E8B_IBPB = 1u << 12 };
+enum {
+    L1C_DEADLINE = 1u << 24,
+    L7B_TSC_ADJUST = 1u << 1,
+    L7D_SPEC_CTRL = 1u << 26,
+    L7D_ARCH_CAPS = 1u << 29,
+    L7D_FLUSH = 1u << 28,
+    E8B_IBPB = 1u << 12
+};
 enum { FEAT_CTL_LOCKED = 1, MISC_FAST_STRING = 1, DE_CFG_LFENCE = 2, HWCR_TSC_FREQ_SEL = 1 << 24 };
 
 void msr_reset(struct vcpu *cpu)
@@ -32,7 +77,8 @@ void msr_reset(struct vcpu *cpu)
     cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = cpu->spec_ctrl = 0;
     cpu->pat = 0x0007040600070406;
     cpu->misc_enable = MISC_FAST_STRING;
-    cpu->mtrr_def = 0xc06; /* enabled, fixed ranges too, default write-back: no firmware sets them */
+    cpu->mtrr_def =
+        0xc06; /* enabled, fixed ranges too, default write-back: no firmware sets them */
     for (unsigned i = 0; i < 11; i++)
         cpu->mtrr_fixed[i] = 0x0606060606060606;
     memset(cpu->mtrr_var, 0, sizeof cpu->mtrr_var);
@@ -42,7 +88,7 @@ void msr_reset(struct vcpu *cpu)
     cpu->tsc_offset = cpu->soft->tsc_offset;
 }
 
-/* ---- memory types ------------------------------------------------------------------------------------- */
+/* ---- memory types ---------------------------------------------------------------------------- */
 
 static bool mtrr_type_ok(unsigned type)
 {
@@ -90,7 +136,7 @@ static bool mtrr_write(struct vcpu *cpu, uint32_t index, uint64_t *reg, uint64_t
     return true;
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void tsc_move(struct vcpu *cpu, uint64_t delta)
 {
@@ -100,7 +146,7 @@ static void tsc_move(struct vcpu *cpu, uint64_t delta)
     pv_tsc_changed(cpu);
 }
 
-/* ---- plain registers: those whose value is all there is to them ----------------------------------------------- */
+/* ---- plain registers: those whose value is all there is to them ------------------------------ */
 
 static uint64_t *canonical_reg(struct vcpu *cpu, uint32_t index)
 {
@@ -211,8 +257,14 @@ static bool amd_reg(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write)
     case AMD_OSVW_LEN:
         fixed = 4; /* four errata known, none present */
         break;
-    case AMD_OSVW_STATUS: case AMD_PATCH_LOADER: case AMD_INT_PENDING: case AMD_LS_CFG:
-    case AMD_BU_CFG2: case AMD_TOP_MEM: case AMD_TOP_MEM2:
+    case AMD_OSVW_STATUS:
+    case AMD_PATCH_LOADER:
+    case AMD_INT_PENDING:
+    case AMD_LS_CFG:
+    case AMD_BU_CFG2:
+    case AMD_TOP_MEM:
+    case AMD_TOP_MEM2:
+    case AMD_NB_CFG:
         break;
     default:
         if (index < AMD_K7_EVNTSEL0 || index > AMD_K7_PERFCTR3)
@@ -223,7 +275,7 @@ static bool amd_reg(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write)
     return true;
 }
 
-/* ---- read, write -------------------------------------------------------------------------------------------------- */
+/* ---- read, write ----------------------------------------------------------------------------- */
 
 static bool spec_reg(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write)
 {

@@ -90,7 +90,7 @@ static void check(struct vcpu *cpu, const struct native_thunk *t)
 
 static unsigned enter(struct vcpu *cpu, const struct native_thunk *t, void *mem)
 {
-    if (native_guard.code != cpu->native->guard.code)
+    if (native_guard.code != cpu->native->guard.code || native_guard.mxcsr != &cpu->mxcsr)
         native_sig_guard(&cpu->native->guard);
     return (unsigned)t->enter(cpu, mem);
 }

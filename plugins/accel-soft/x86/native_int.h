@@ -55,6 +55,16 @@ size_t thunk_build(const struct vcpu *cpu, const struct x86_insn *in, const uint
 bool thunk_key(const struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes,
                struct native_thunk *t);
 
+/* ---- fpu.c ---- */
+
+/* The control word with its reserved bits, and ES and B of the status word after it. */
+void fpu_set_fcw(struct x87_image *f, uint16_t fcw);
+/* #NM of instructions that CR0.EM and CR0.TS both stop. */
+void fpu_check(struct vcpu *cpu);
+/* Linear address of the memory operand; #GP(0) if it is not aligned. */
+uint64_t fpu_operand(struct vcpu *cpu, const struct x86_insn *in, unsigned len, unsigned align,
+                     bool write);
+
 /* ---- vecmem.c ---- */
 
 void vec_maskmov(struct vcpu *cpu, const struct x86_insn *in);

@@ -10,23 +10,28 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <ucontext.h>
 
 _Thread_local struct thunk_guard native_guard __attribute__((tls_model("initial-exec")));
 
-static struct sigaction former_fpe, former_ill;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int install_rc;
+static const int signals[2] = { SIGFPE, SIGILL };
+static struct sigaction former[2];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local int passing __attribute__((tls_model("initial-exec")));
 
 static void pass_on(int sig, siginfo_t *info, void *context)
 {
-    const struct sigaction *old = sig == SIGFPE ? &former_fpe : &former_ill;
-    if (old->sa_flags & SA_SIGINFO)
-        old->sa_sigaction(sig, info, context);
-    else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN)
-        old->sa_handler(sig);
-    else
+    const struct sigaction *old = &former[sig == signals[0] ? 0 : 1];
+    bool chained = !passing && old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN;
+    passing = 1; /* two handlers that pass on to each other end here */
+    if (!chained)
         (void)signal(sig, SIG_DFL); /* the instruction faults again and ends the process */
+    else if (old->sa_flags & SA_SIGINFO)
+        old->sa_sigaction(sig, info, context);
+    else
+        old->sa_handler(sig);
+    passing = 0;
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context)
@@ -45,17 +50,22 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     uc->uc_mcontext.fpregs->mxcsr = 0x1f80;
 }
 
-static void install(void)
-{
-    struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-    (void)sigemptyset(&act.sa_mask);
-    install_rc = sigaction(SIGFPE, &act, &former_fpe) | sigaction(SIGILL, &act, &former_ill);
-}
-
+/* For each virtual CPU: somebody may have put a handler over ours since the last one. */
 int native_sig_init(void)
 {
-    int rc = pthread_once(&once, install);
-    return rc ? rc : install_rc;
+    struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK }, now;
+    int rc = 0;
+    (void)sigemptyset(&act.sa_mask);
+    (void)pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < 2; i++) {
+        rc |= sigaction(signals[i], NULL, &now);
+        if (rc || ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault))
+            continue;
+        former[i] = now;
+        rc |= sigaction(signals[i], &act, NULL);
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return rc;
 }
 
 void native_sig_guard(const struct thunk_guard *g)

@@ -20,7 +20,7 @@ struct thunk_guard {
 /* The guard of the thread. initial-exec: the dynamic linker allocates nothing in a handler. */
 extern _Thread_local struct thunk_guard native_guard __attribute__((tls_model("initial-exec")));
 
-/* Installs the process's handlers, once. */
+/* Installs the process's handlers unless they are there. */
 int native_sig_init(void);
 /* Makes g the guard of this thread. */
 void native_sig_guard(const struct thunk_guard *g);

@@ -34,7 +34,7 @@
 #endif
 
 #if INTERP_LOOP
-#define NEXT return op + 1
+#define NEXT return (void)cpu, op + 1
 #define GOTO(to) return (to)
 #define CALL_OP(fn) return fn(cpu, op)
 #else

@@ -6,18 +6,29 @@
 #include "sys.h"
 
 enum {
-    MSR_WALL_OLD = 0x11, MSR_SYSTEM_OLD = 0x12, MSR_WALL = 0x4b564d00, MSR_SYSTEM = 0x4b564d01,
-    MSR_PV_EOI = 0x4b564d04, MSR_POLL = 0x4b564d05,
+    MSR_WALL_OLD = 0x11,
+    MSR_SYSTEM_OLD = 0x12,
+    MSR_WALL = 0x4b564d00,
+    MSR_SYSTEM = 0x4b564d01,
+    MSR_PV_EOI = 0x4b564d04,
+    MSR_POLL = 0x4b564d05,
 };
 enum { KVM_ENOSYS = 1000, KVM_EPERM = 1, KVM_EINVAL = 22 };
 enum { HC_KICK_CPU = 5, HC_SEND_IPI = 10, HC_SCHED_YIELD = 11 };
 enum { PVCLOCK_STABLE = 1 };
 /* Bits of CPUID 40000001h EAX. */
-enum { F_CLOCK = 1 << 0, F_CLOCK2 = 1 << 3, F_EOI = 1 << 6, F_UNHALT = 1 << 7, F_IPI = 1 << 11,
-       F_POLL = 1 << 12, F_YIELD = 1 << 13 };
+enum {
+    F_CLOCK = 1 << 0,
+    F_CLOCK2 = 1 << 3,
+    F_EOI = 1 << 6,
+    F_UNHALT = 1 << 7,
+    F_IPI = 1 << 11,
+    F_POLL = 1 << 12,
+    F_YIELD = 1 << 13
+};
 
 struct pv {
-    uint32_t version;      /* of the clock page: odd while it is being written */
+    uint32_t version; /* of the clock page: odd while it is being written */
     bool eoi_offered;
     _Atomic uint32_t kick;
 };
@@ -132,8 +143,8 @@ bool pv_msr(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write)
 {
     if (!(cpu->soft->model.kvm_eax & msr_feature(index)))
         return false;
-    uint64_t *reg = index == MSR_PV_EOI ? &cpu->kvm_eoi
-                    : index == MSR_POLL ? &cpu->kvm_poll
+    uint64_t *reg = index == MSR_PV_EOI                          ? &cpu->kvm_eoi
+                    : index == MSR_POLL                          ? &cpu->kvm_poll
                     : index == MSR_WALL || index == MSR_WALL_OLD ? &cpu->kvm_wall_clock
                                                                  : &cpu->kvm_system_time;
     if (!write) {
@@ -154,7 +165,7 @@ bool pv_msr(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write)
     return true;
 }
 
-/* ---- PV EOI: bit 0 of a word in guest memory --------------------------------------------------------- */
+/* ---- PV EOI: bit 0 of a word in guest memory ------------------------------------------------- */
 
 static _Atomic uint8_t *eoi_byte(struct vcpu *cpu)
 {
@@ -191,7 +202,7 @@ bool pv_eoi_taken(struct vcpu *cpu, bool withdraw)
     return p != NULL;
 }
 
-/* ---- hypercalls -------------------------------------------------------------------------------------------- */
+/* ---- hypercalls ------------------------------------------------------------------------------ */
 
 bool pv_kicked(struct vcpu *cpu)
 {

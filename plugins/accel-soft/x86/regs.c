@@ -20,8 +20,9 @@ void x86_reset(struct vcpu *cpu, bool init)
     cpu_set_rflags(cpu, 0, FL_WRITABLE);
     for (unsigned i = SEG_ES; i <= SEG_GS; i++)
         seg_reset(cpu, i, 0x3 | ATTR_S | ATTR_P);
-    cpu->seg[SEG_CS] = (struct seg){ .base = 0xffff0000, .limit = 0xffff, .sel = 0xf000,
-                                     .attr = 0xb | ATTR_S | ATTR_P };
+    cpu->seg[SEG_CS] = (struct seg){
+        .base = 0xffff0000, .limit = 0xffff, .sel = 0xf000, .attr = 0xb | ATTR_S | ATTR_P
+    };
     seg_reset(cpu, SEG_LDT, 0x2 | ATTR_P);
     seg_reset(cpu, SEG_TR, 0xb | ATTR_P);
     cpu->gdt_base = cpu->idt_base = 0;
@@ -51,7 +52,7 @@ void x86_reset(struct vcpu *cpu, bool init)
     mode_update(cpu);
 }
 
-/* ---- general registers, segments, control registers ------------------------------------------------------ */
+/* ---- general registers, segments, control registers ------------------------------------------ */
 
 static void get_regs(const struct vcpu *cpu, mobo_x86_regs_t *r)
 {
@@ -70,13 +71,15 @@ static void set_regs(struct vcpu *cpu, const mobo_x86_regs_t *r)
 
 static mobo_x86_seg_t get_seg(const struct seg *s)
 {
-    return (mobo_x86_seg_t){ .base = s->base, .limit = s->limit, .selector = s->sel, .attr = s->attr };
+    return (
+        mobo_x86_seg_t){ .base = s->base, .limit = s->limit, .selector = s->sel, .attr = s->attr };
 }
 
 static void set_seg(struct seg *s, const mobo_x86_seg_t *v)
 {
-    *s = (struct seg){ .base = v->base, .limit = v->limit, .sel = v->selector,
-                       .attr = v->attr & 0x1fff };
+    *s = (struct seg){
+        .base = v->base, .limit = v->limit, .sel = v->selector, .attr = v->attr & 0x1fff
+    };
 }
 
 static void get_sregs(const struct vcpu *cpu, mobo_x86_sregs_t *r)
@@ -157,12 +160,14 @@ static int set_sregs(struct vcpu *cpu, const mobo_x86_sregs_t *r)
     return MOBO_OK;
 }
 
-/* ---- MSRs -------------------------------------------------------------------------------------------------- */
+/* ---- MSRs ------------------------------------------------------------------------------------ */
 
 static const uint32_t saved_msrs[] = {
-    0x3b, 0x10, 0x48, 0x140, 0x174, 0x175, 0x176, 0x17a, 0x1a0, 0x200, 0x201, 0x202, 0x203, 0x204,
-    0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259,
-    0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x277, 0x2ff, 0xc0000081, 0xc0000082,
+    0x3b,       0x10,       0x48,       0x140,      0x174,      0x175,      0x176,      0x17a,
+    0x1a0,      0x200,      0x201,      0x202,      0x203,      0x204,      0x205,      0x206,
+    0x207,      0x208,      0x209,      0x20a,      0x20b,      0x20c,      0x20d,      0x20e,
+    0x20f,      0x250,      0x258,      0x259,      0x268,      0x269,      0x26a,      0x26b,
+    0x26c,      0x26d,      0x26e,      0x26f,      0x277,      0x2ff,      0xc0000081, 0xc0000082,
     0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103, 0xc0010010, 0xc0010015, 0x4b564d00, 0x4b564d01,
     0x4b564d04, 0x4b564d05,
 };
@@ -198,7 +203,7 @@ static int set_msrs(struct vcpu *cpu, const mobo_x86_msrs_t *r)
     return MOBO_OK;
 }
 
-/* ---- events, debug registers ---------------------------------------------------------------------------------- */
+/* ---- events, debug registers ----------------------------------------------------------------- */
 
 static void get_events(const struct vcpu *cpu, mobo_x86_events_t *e)
 {
@@ -249,7 +254,7 @@ static int set_debug(struct vcpu *cpu, const mobo_x86_debug_t *d)
     return MOBO_OK;
 }
 
-/* ---- XSAVE ------------------------------------------------------------------------------------------------------- */
+/* ---- XSAVE ----------------------------------------------------------------------------------- */
 
 static int get_xsave(struct vcpu *cpu, mobo_x86_xsave_t *x)
 {
@@ -269,11 +274,11 @@ static int set_xsave(struct vcpu *cpu, const mobo_x86_xsave_t *x)
     return rc;
 }
 
-/* ---- by number ------------------------------------------------------------------------------------------------------ */
+/* ---- by number ------------------------------------------------------------------------------- */
 
 static const uint32_t block_len[] = {
-    [MOBO_X86_REGS] = sizeof(mobo_x86_regs_t),   [MOBO_X86_SREGS] = sizeof(mobo_x86_sregs_t),
-    [MOBO_X86_XSAVE] = sizeof(mobo_x86_xsave_t), [MOBO_X86_MSRS] = sizeof(mobo_x86_msrs_t),
+    [MOBO_X86_REGS] = sizeof(mobo_x86_regs_t),     [MOBO_X86_SREGS] = sizeof(mobo_x86_sregs_t),
+    [MOBO_X86_XSAVE] = sizeof(mobo_x86_xsave_t),   [MOBO_X86_MSRS] = sizeof(mobo_x86_msrs_t),
     [MOBO_X86_EVENTS] = sizeof(mobo_x86_events_t), [MOBO_X86_APIC] = sizeof(mobo_x86_apic_t),
     [MOBO_X86_DEBUG] = sizeof(mobo_x86_debug_t),
 };

@@ -1,11 +1,12 @@
 /*
  * ret.c: IRET in every mode, and the fast system calls SYSCALL, SYSRET, SYSENTER, SYSEXIT. Where
  * Intel and AMD differ the vendor string of the CPU model decides.
- * References: Intel SDM volume 2 (IRET, SYSCALL, SYSRET, SYSENTER, SYSEXIT); AMD64 APM volume 2, 6.1.
+ * References: Intel SDM volume 2 (IRET, SYSCALL, SYSRET, SYSENTER, SYSEXIT); AMD64 APM volume
+ * 2, 6.1.
  */
 #include "sys.h"
 
-/* ---- IRET ------------------------------------------------------------------------------------------- */
+/* ---- IRET ------------------------------------------------------------------------------------ */
 
 static uint64_t iret_flags_mask(const struct vcpu *cpu, unsigned bytes)
 {
@@ -59,8 +60,10 @@ static void iret_vm86(struct vcpu *cpu, struct stack *st, uint64_t off, uint16_t
         sel[order[i]] = (uint16_t)stack_pop(cpu, st, 4);
     cpu_set_rflags(cpu, flags, FL_WRITABLE);
     for (unsigned seg = SEG_ES; seg <= SEG_GS; seg++)
-        cpu->seg[seg] = (struct seg){ .base = (uint64_t)sel[seg] << 4, .limit = 0xffff,
-                                      .sel = sel[seg], .attr = 0x3 | ATTR_S | 3 << 5 | ATTR_P };
+        cpu->seg[seg] = (struct seg){ .base = (uint64_t)sel[seg] << 4,
+                                      .limit = 0xffff,
+                                      .sel = sel[seg],
+                                      .attr = 0x3 | ATTR_S | 3 << 5 | ATTR_P };
     cpu->gpr[REG_RSP] = sp & 0xffffffff;
     cpu->rip = off;
     mode_update(cpu);
@@ -147,7 +150,7 @@ void iret_execute(struct vcpu *cpu, const struct x86_insn *in)
         if_was_set(cpu);
 }
 
-/* ---- SYSCALL, SYSRET --------------------------------------------------------------------------------- */
+/* ---- SYSCALL, SYSRET ------------------------------------------------------------------------- */
 
 static void do_syscall(struct vcpu *cpu, uint64_t next)
 {
@@ -207,7 +210,7 @@ static void do_sysret(struct vcpu *cpu, const struct x86_insn *in)
         if_was_set(cpu);
 }
 
-/* ---- SYSENTER, SYSEXIT --------------------------------------------------------------------------------- */
+/* ---- SYSENTER, SYSEXIT ----------------------------------------------------------------------- */
 
 static void do_sysenter(struct vcpu *cpu)
 {

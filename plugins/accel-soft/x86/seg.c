@@ -1,8 +1,8 @@
 /*
  * seg.c: descriptors and segment registers: fetching, checking and loading them, the stack that a
- * transfer pushes to before it commits, and the instructions that do nothing else. Far transfers are
- * in far.c, ret.c and exc.c.
- * References: Intel SDM volume 3A, chapters 3 and 5; AMD64 APM volume 2, chapter 4.
+ * transfer pushes to before it commits, and the instructions that do nothing else. Far transfers
+ * are in far.c, ret.c and exc.c. References: Intel SDM volume 3A, chapters 3 and 5; AMD64 APM
+ * volume 2, chapter 4.
  */
 #include "sys.h"
 
@@ -53,13 +53,14 @@ void desc_set_busy(struct vcpu *cpu, uint64_t addr, bool busy)
 
 void seg_from_desc(struct vcpu *cpu, unsigned seg, uint16_t sel, uint64_t lo)
 {
-    cpu->seg[seg] = (struct seg){ .base = desc_base(lo), .limit = desc_limit(lo), .sel = sel,
-                                  .attr = desc_attr(lo) };
+    cpu->seg[seg] = (struct seg){
+        .base = desc_base(lo), .limit = desc_limit(lo), .sel = sel, .attr = desc_attr(lo)
+    };
 }
 
 /*
- * AMD keeps the base and clears it only on newer parts ("null selector clears base", which the model
- * shows); Intel always clears it.
+ * AMD keeps the base and clears it only on newer parts ("null selector clears base", which the
+ * model shows); Intel always clears it.
  */
 void seg_make_null(struct vcpu *cpu, unsigned seg, uint16_t sel)
 {
@@ -203,25 +204,32 @@ void seg_drop_privileged(struct vcpu *cpu)
     }
 }
 
-/* ---- stacks ------------------------------------------------------------------------------------------ */
+/* ---- stacks ---------------------------------------------------------------------------------- */
 
 void stack_current(const struct vcpu *cpu, struct stack *st)
 {
     const struct seg *ss = &cpu->seg[SEG_SS];
-    *st = (struct stack){ .base = ss->base, .limit = ss->limit, .attr = ss->attr,
-                          .mask = stack_mask(cpu), .cpl = cpu->cpl,
+    *st = (struct stack){ .base = ss->base,
+                          .limit = ss->limit,
+                          .attr = ss->attr,
+                          .mask = stack_mask(cpu),
+                          .cpl = cpu->cpl,
                           .flat64 = cpu->code_bits == 64 };
     st->sp = cpu->gpr[REG_RSP] & st->mask;
     if (st->flat64)
         st->base = 0;
 }
 
-void stack_from_desc(const struct vcpu *cpu, struct stack *st, uint64_t lo, uint64_t sp, unsigned cpl,
-                     uint32_t error)
+void stack_from_desc(const struct vcpu *cpu, struct stack *st, uint64_t lo, uint64_t sp,
+                     unsigned cpl, uint32_t error)
 {
     (void)cpu;
-    *st = (struct stack){ .base = desc_base(lo), .limit = desc_limit(lo), .attr = desc_attr(lo),
-                          .mask = desc_d(lo) ? 0xffffffff : 0xffff, .cpl = cpl, .error = error };
+    *st = (struct stack){ .base = desc_base(lo),
+                          .limit = desc_limit(lo),
+                          .attr = desc_attr(lo),
+                          .mask = desc_d(lo) ? 0xffffffff : 0xffff,
+                          .cpl = cpl,
+                          .error = error };
     st->sp = sp & st->mask;
 }
 
@@ -270,7 +278,7 @@ void stack_commit(struct vcpu *cpu, const struct stack *st)
     stack_set_sp(cpu, st->sp, st->mask);
 }
 
-/* ---- instructions -------------------------------------------------------------------------------------- */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 /* The next instruction runs with interrupts held back (SDM volume 3A, 6.8.3). */
 void pop_ss_shadow(struct vcpu *cpu)

@@ -29,24 +29,23 @@ static void unlock(_Atomic uint32_t *l)
     atomic_store_explicit(l, 0, memory_order_release);
 }
 
+/*
+ * Not soft_request(): a CPU that sleeps need not wake up for it, it reads its messages before it
+ * executes anything.
+ */
 static void post(struct vcpu *to, uint32_t kind, uint64_t gpa, uint64_t len, uint32_t from)
 {
     struct interp *ip = to->interp;
     if (!ip)
         return;
     lock(&ip->msg_lock);
-    if (ip->msg_count < CODE_MSGS) {
-        unsigned n = ip->msg_count++;
-        ip->msg[n].kind = kind;
-        ip->msg[n].gpa = gpa;
-        ip->msg[n].len = len;
-        ip->msg[n].from = from;
-    } else {
+    if (ip->msg_count < CODE_MSGS)
+        ip->msg[ip->msg_count++] = (struct code_msg){ gpa, len, from, kind };
+    else
         ip->msg[CODE_MSGS - 1].kind = CODE_OVERFLOW;
-    }
     atomic_store(&ip->msg_pending, 1);
     unlock(&ip->msg_lock);
-    soft_request(to, REQ_SMC);
+    atomic_fetch_or(&to->exit_req, REQ_SMC);
 }
 
 static void post_others(struct vcpu *cpu, uint32_t kind, uint64_t gpa, uint64_t len)
@@ -78,18 +77,20 @@ static struct ram_slot *slot_with_map(struct soft *s, uint64_t gpa)
     return slot->code_pages && slot->code_lines ? slot : NULL;
 }
 
-void smc_enter(struct vcpu *cpu, uint64_t gpa)
+const void *smc_enter(struct vcpu *cpu, uint64_t gpa)
 {
     struct soft *s = cpu->soft;
     lock(&s->code_lock);
     struct ram_slot *slot = slot_with_map(s, gpa);
     bool first = slot && __atomic_fetch_add(&slot->code_pages[(gpa - slot->gpa) >> PAGE_BITS], 1,
                                             __ATOMIC_SEQ_CST) == 0;
+    const void *map = slot ? slot->code_pages : NULL;
     unlock(&s->code_lock);
     if (first) {
         mmu_protect(cpu, gpa & PAGE_MASK);
         post_others(cpu, CODE_PROTECT, gpa & PAGE_MASK, PAGE_BYTES);
     }
+    return map;
 }
 
 void smc_lines(struct vcpu *cpu, uint64_t gpa, uint64_t len)
@@ -103,12 +104,12 @@ void smc_lines(struct vcpu *cpu, uint64_t gpa, uint64_t len)
     unlock(&s->code_lock);
 }
 
-void smc_leave(struct vcpu *cpu, uint64_t gpa)
+void smc_leave(struct vcpu *cpu, uint64_t gpa, const void *map)
 {
     struct soft *s = cpu->soft;
     lock(&s->code_lock);
     struct ram_slot *slot = slot_with_map(s, gpa);
-    if (slot) {
+    if (slot && slot->code_pages == map) {
         uint64_t page = (gpa - slot->gpa) >> PAGE_BITS;
         if (__atomic_sub_fetch(&slot->code_pages[page], 1, __ATOMIC_SEQ_CST) == 0)
             __atomic_store_n(&slot->code_lines[page], 0, __ATOMIC_SEQ_CST);
@@ -164,39 +165,43 @@ void smc_written(struct vcpu *cpu, uint64_t gpa, uint64_t len)
     }
 }
 
+static bool next_message(struct interp *ip, struct code_msg *msg)
+{
+    bool have = false;
+    lock(&ip->msg_lock);
+    if (ip->msg_first < ip->msg_count) {
+        *msg = ip->msg[ip->msg_first++];
+        have = true;
+    } else {
+        ip->msg_first = ip->msg_count = 0;
+        atomic_store(&ip->msg_pending, 0);
+    }
+    unlock(&ip->msg_lock);
+    return have;
+}
+
 /* Called between blocks: do what other threads asked for. */
 void smc_drain(struct vcpu *cpu)
 {
-    struct interp *ip = cpu->interp;
-    while (atomic_load(&ip->msg_pending)) {
-        uint64_t gpa[CODE_MSGS], len[CODE_MSGS];
-        uint32_t kind[CODE_MSGS], from[CODE_MSGS];
-        lock(&ip->msg_lock);
-        unsigned count = ip->msg_count;
-        for (unsigned i = 0; i < count; i++) {
-            gpa[i] = ip->msg[i].gpa;
-            len[i] = ip->msg[i].len;
-            kind[i] = ip->msg[i].kind;
-            from[i] = ip->msg[i].from;
+    struct code_msg msg;
+    unsigned cpus;
+    while (next_message(cpu->interp, &msg))
+        switch (msg.kind) {
+        case CODE_ALL:
+            blocks_drop_all(cpu);
+            break;
+        case CODE_WRITTEN:
+            if (blocks_have(cpu, msg.gpa) && overlaps(cpu->soft, msg.gpa, msg.len, &cpus))
+                blocks_drop_page(cpu, msg.gpa);
+            break;
+        case CODE_PROTECT:
+            if (mmu_protect(cpu, msg.gpa) && msg.from < atomic_load(&cpu->soft->vcpu_ready))
+                post(cpu->soft->vcpu[msg.from], CODE_WRITTEN, msg.gpa, PAGE_BYTES, cpu->index);
+            break;
+        default: /* messages were lost, perhaps CODE_PROTECT: act as on each of them */
+            blocks_drop_all(cpu);
+            tlb_flush(cpu);
+            post_others(cpu, CODE_ALL, 0, 0);
+            break;
         }
-        ip->msg_count = 0;
-        atomic_store(&ip->msg_pending, 0);
-        unlock(&ip->msg_lock);
-        for (unsigned i = 0; i < count; i++) {
-            unsigned cpus;
-            if (kind[i] == CODE_ALL) {
-                blocks_drop_all(cpu);
-            } else if (kind[i] == CODE_OVERFLOW) {
-                /* messages were lost, perhaps CODE_PROTECT: act as on each of them */
-                blocks_drop_all(cpu);
-                tlb_flush(cpu);
-                post_others(cpu, CODE_ALL, 0, 0);
-            } else if (kind[i] == CODE_WRITTEN) {
-                if (blocks_have(cpu, gpa[i]) && overlaps(cpu->soft, gpa[i], len[i], &cpus))
-                    blocks_drop_page(cpu, gpa[i]);
-            } else if (mmu_protect(cpu, gpa[i]) && from[i] < atomic_load(&cpu->soft->vcpu_ready)) {
-                post(cpu->soft->vcpu[from[i]], CODE_WRITTEN, gpa[i], PAGE_BYTES, cpu->index);
-            }
-        }
-    }
 }

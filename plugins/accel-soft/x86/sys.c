@@ -1,14 +1,14 @@
 /*
  * sys.c: the instructions that the engines hand over whole: dispatch, operands, interrupt flag,
  * software interrupts, identification, time, MSRs, extended control registers. Descriptor-table
- * instructions are in dtab.c, control registers in cr.c, transfers in far.c and ret.c, ports in io.c.
- * References: Intel SDM volume 2; AMD64 APM volume 3.
+ * instructions are in dtab.c, control registers in cr.c, transfers in far.c and ret.c, ports in
+ * io.c. References: Intel SDM volume 2; AMD64 APM volume 3.
  */
 #include "sys.h"
 
 #include <unistd.h>
 
-/* ---- operands -------------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 uint64_t insn_next(const struct vcpu *cpu, const struct x86_insn *in)
 {
@@ -54,7 +54,8 @@ uint64_t opnd_read(struct vcpu *cpu, const struct x86_insn *in, unsigned n, unsi
     return cpu->gpr[o->reg & 15] & width_mask(bytes);
 }
 
-void opnd_write(struct vcpu *cpu, const struct x86_insn *in, unsigned n, uint64_t val, unsigned bytes)
+void opnd_write(struct vcpu *cpu, const struct x86_insn *in, unsigned n, uint64_t val,
+                unsigned bytes)
 {
     const struct x86_operand *o = &in->opnd[n];
     if (o->kind == OPND_MEM)
@@ -63,7 +64,7 @@ void opnd_write(struct vcpu *cpu, const struct x86_insn *in, unsigned n, uint64_
         gpr_write(cpu, o->reg, val, bytes);
 }
 
-/* ---- interrupt flag ---------------------------------------------------------------------------------------- */
+/* ---- interrupt flag -------------------------------------------------------------------------- */
 
 static void check_iopl(struct vcpu *cpu)
 {
@@ -81,7 +82,7 @@ static void do_sti(struct vcpu *cpu)
     if_was_set(cpu);
 }
 
-/* ---- software interrupts ----------------------------------------------------------------------------------- */
+/* ---- software interrupts --------------------------------------------------------------------- */
 
 static void do_int(struct vcpu *cpu, const struct x86_insn *in)
 {
@@ -104,7 +105,7 @@ static void do_int(struct vcpu *cpu, const struct x86_insn *in)
     }
 }
 
-/* ---- identification, time, random numbers ---------------------------------------------------------------------- */
+/* ---- identification, time, random numbers ---------------------------------------------------- */
 
 static void do_cpuid(struct vcpu *cpu)
 {
@@ -139,7 +140,7 @@ static void do_rdpmc(struct vcpu *cpu)
     x86_raise_err(cpu, VEC_GP, 0);
 }
 
-/* ---- MSRs, XCRs ------------------------------------------------------------------------------------------------ */
+/* ---- MSRs, XCRs ------------------------------------------------------------------------------ */
 
 static void do_rdmsr(struct vcpu *cpu)
 {
@@ -182,7 +183,7 @@ static void do_xsetbv(struct vcpu *cpu)
     cpu_mode_changed(cpu);
 }
 
-/* ---- FS and GS bases ----------------------------------------------------------------------------------------------- */
+/* ---- FS and GS bases ------------------------------------------------------------------------- */
 
 static void do_swapgs(struct vcpu *cpu)
 {
@@ -211,7 +212,7 @@ static void do_fsgsbase(struct vcpu *cpu, const struct x86_insn *in)
     *base = val;
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static void do_hlt(struct vcpu *cpu)
 {
@@ -229,7 +230,8 @@ static void do_monitor(struct vcpu *cpu, const struct x86_insn *in)
     (void)mem_read(cpu, seg_linear(cpu, in->seg == REG_NONE ? SEG_DS : in->seg, addr, 1, 0), 1);
 }
 
-/* The monitored line is not watched: MWAIT may end at any time (SDM volume 2B), so it ends often. */
+/* The monitored line is not watched: MWAIT may end at any time (SDM volume 2B), so it ends often.
+ */
 static void do_mwait(struct vcpu *cpu)
 {
     if ((uint32_t)cpu->gpr[REG_RCX] > 1)
@@ -252,14 +254,28 @@ static void do_clflush(struct vcpu *cpu, const struct x86_insn *in)
     mem_read_bytes(cpu, insn_linear(cpu, in, 0, 1, 0), &byte, 1);
 }
 
-/* ---- dispatch ---------------------------------------------------------------------------------------------------------- */
+/* ---- dispatch -------------------------------------------------------------------------------- */
 
 static bool needs_cpl0(enum x86_op op)
 {
     switch (op) {
-    case OP_HLT: case OP_CLTS: case OP_LGDT: case OP_LIDT: case OP_LLDT: case OP_LTR: case OP_LMSW:
-    case OP_INVLPG: case OP_INVPCID: case OP_INVD: case OP_WBINVD: case OP_MOV_FROM_CR:
-    case OP_MOV_TO_CR: case OP_MOV_FROM_DR: case OP_MOV_TO_DR: case OP_RDMSR: case OP_WRMSR:
+    case OP_HLT:
+    case OP_CLTS:
+    case OP_LGDT:
+    case OP_LIDT:
+    case OP_LLDT:
+    case OP_LTR:
+    case OP_LMSW:
+    case OP_INVLPG:
+    case OP_INVPCID:
+    case OP_INVD:
+    case OP_WBINVD:
+    case OP_MOV_FROM_CR:
+    case OP_MOV_TO_CR:
+    case OP_MOV_FROM_DR:
+    case OP_MOV_TO_DR:
+    case OP_RDMSR:
+    case OP_WRMSR:
     case OP_RDPMC: /* CR4.PCE lets others in; there is nothing to read either way */
         return true;
     default:
@@ -270,11 +286,32 @@ static bool needs_cpl0(enum x86_op op)
 bool sys_handles(enum x86_op op)
 {
     switch (op) {
-    case OP_MOV_FROM_SEG: case OP_MOV_TO_SEG: case OP_LOADFAR: case OP_PUSH_SEG: case OP_POP_SEG:
-    case OP_INS: case OP_OUTS: case OP_JMP_FAR: case OP_CALL_FAR: case OP_RETF: case OP_INT:
-    case OP_INT3: case OP_INT1: case OP_INTO: case OP_IRET: case OP_CLI: case OP_STI: case OP_IN:
-    case OP_OUT: case OP_CLFLUSH: case OP_CLFLUSHOPT: case OP_CLWB: case OP_LFENCE: case OP_MFENCE:
-    case OP_SFENCE: case OP_PREFETCH:
+    case OP_MOV_FROM_SEG:
+    case OP_MOV_TO_SEG:
+    case OP_LOADFAR:
+    case OP_PUSH_SEG:
+    case OP_POP_SEG:
+    case OP_INS:
+    case OP_OUTS:
+    case OP_JMP_FAR:
+    case OP_CALL_FAR:
+    case OP_RETF:
+    case OP_INT:
+    case OP_INT3:
+    case OP_INT1:
+    case OP_INTO:
+    case OP_IRET:
+    case OP_CLI:
+    case OP_STI:
+    case OP_IN:
+    case OP_OUT:
+    case OP_CLFLUSH:
+    case OP_CLFLUSHOPT:
+    case OP_CLWB:
+    case OP_LFENCE:
+    case OP_MFENCE:
+    case OP_SFENCE:
+    case OP_PREFETCH:
         return true;
     default:
         return op >= OP_HLT && op <= OP_RSM;
@@ -285,22 +322,37 @@ bool sys_handles(enum x86_op op)
 static bool transfers(struct vcpu *cpu, const struct x86_insn *in)
 {
     switch (in->op) {
-    case OP_MOV_FROM_SEG: case OP_MOV_TO_SEG: case OP_LOADFAR: case OP_PUSH_SEG: case OP_POP_SEG:
+    case OP_MOV_FROM_SEG:
+    case OP_MOV_TO_SEG:
+    case OP_LOADFAR:
+    case OP_PUSH_SEG:
+    case OP_POP_SEG:
         seg_execute(cpu, in);
         return true;
-    case OP_JMP_FAR: case OP_CALL_FAR: case OP_RETF:
+    case OP_JMP_FAR:
+    case OP_CALL_FAR:
+    case OP_RETF:
         far_execute(cpu, in);
         return true;
-    case OP_INT: case OP_INT3: case OP_INT1: case OP_INTO:
+    case OP_INT:
+    case OP_INT3:
+    case OP_INT1:
+    case OP_INTO:
         do_int(cpu, in);
         return true;
     case OP_IRET:
         iret_execute(cpu, in);
         return true;
-    case OP_SYSCALL: case OP_SYSRET: case OP_SYSENTER: case OP_SYSEXIT:
+    case OP_SYSCALL:
+    case OP_SYSRET:
+    case OP_SYSENTER:
+    case OP_SYSEXIT:
         fast_execute(cpu, in);
         return true;
-    case OP_IN: case OP_OUT: case OP_INS: case OP_OUTS:
+    case OP_IN:
+    case OP_OUT:
+    case OP_INS:
+    case OP_OUTS:
         io_execute(cpu, in);
         return true;
     default:
@@ -338,7 +390,8 @@ void sys_execute(struct vcpu *cpu, const struct x86_insn *in)
     case OP_HLT:
         do_hlt(cpu);
         break;
-    case OP_MONITOR: case OP_MWAIT:
+    case OP_MONITOR:
+    case OP_MWAIT:
         if (cpu->cpl != 0)
             x86_raise(cpu, VEC_UD);
         if (in->op == OP_MONITOR)
@@ -371,7 +424,8 @@ void sys_execute(struct vcpu *cpu, const struct x86_insn *in)
     case OP_SWAPGS:
         do_swapgs(cpu);
         break;
-    case OP_CLAC: case OP_STAC:
+    case OP_CLAC:
+    case OP_STAC:
         if (cpu->cpl != 0)
             x86_raise(cpu, VEC_UD);
         cpu_set_rflags(cpu, in->op == OP_STAC ? FL_AC : 0, FL_AC);
@@ -383,22 +437,33 @@ void sys_execute(struct vcpu *cpu, const struct x86_insn *in)
     case OP_XSETBV:
         do_xsetbv(cpu);
         break;
-    case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE:
+    case OP_RDFSBASE:
+    case OP_RDGSBASE:
+    case OP_WRFSBASE:
+    case OP_WRGSBASE:
         do_fsgsbase(cpu, in);
         break;
-    case OP_RDRAND: case OP_RDSEED:
+    case OP_RDRAND:
+    case OP_RDSEED:
         do_random(cpu, in);
         break;
-    case OP_VMCALL: case OP_VMMCALL:
+    case OP_VMCALL:
+    case OP_VMMCALL:
         do_hypercall(cpu);
         break;
-    case OP_CLFLUSH: case OP_CLFLUSHOPT: case OP_CLWB:
+    case OP_CLFLUSH:
+    case OP_CLFLUSHOPT:
+    case OP_CLWB:
         do_clflush(cpu, in);
         break;
-    case OP_LFENCE: case OP_MFENCE: case OP_SFENCE:
+    case OP_LFENCE:
+    case OP_MFENCE:
+    case OP_SFENCE:
         atomic_thread_fence(memory_order_seq_cst);
         break;
-    case OP_INVD: case OP_WBINVD: case OP_PREFETCH: /* caches are the host's */
+    case OP_INVD:
+    case OP_WBINVD:
+    case OP_PREFETCH: /* caches are the host's */
         break;
     default: /* RSM: there is no system management mode */
         x86_raise(cpu, VEC_UD);

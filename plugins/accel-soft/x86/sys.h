@@ -1,6 +1,6 @@
 /*
- * sys.h: what the files of the system side share: descriptors, segment registers, operands of system
- * instructions, stacks being pushed to. Nothing here is for the engines, which use state.h.
+ * sys.h: what the files of the system side share: descriptors, segment registers, operands of
+ * system instructions, stacks being pushed to. Nothing here is for the engines, which use state.h.
  */
 #ifndef SOFT_X86_SYS_H
 #define SOFT_X86_SYS_H
@@ -10,7 +10,7 @@
 
 __extension__ typedef unsigned __int128 u128;
 
-/* ---- modes --------------------------------------------------------------------------------------- */
+/* ---- modes ----------------------------------------------------------------------------------- */
 
 static inline bool is_long(const struct vcpu *cpu)
 {
@@ -59,21 +59,45 @@ static inline uint64_t stack_mask(const struct vcpu *cpu)
     return width_mask(cpu->stack_bits / 8u);
 }
 
-/* ---- descriptors (seg.c) ------------------------------------------------------------------------- */
+/* ---- descriptors (seg.c) --------------------------------------------------------------------- */
 
 struct desc {
     uint64_t lo, hi; /* hi: second half of a 16-byte system descriptor */
     uint64_t addr;   /* linear address it was read from */
 };
 
-static inline unsigned desc_type(uint64_t lo) { return (lo >> 40) & 15; }
-static inline bool desc_s(uint64_t lo) { return (lo >> 44) & 1; }
-static inline unsigned desc_dpl(uint64_t lo) { return (lo >> 45) & 3; }
-static inline bool desc_p(uint64_t lo) { return (lo >> 47) & 1; }
-static inline bool desc_l(uint64_t lo) { return (lo >> 53) & 1; }
-static inline bool desc_d(uint64_t lo) { return (lo >> 54) & 1; }
-static inline bool desc_code(uint64_t lo) { return desc_s(lo) && (desc_type(lo) & 8); }
-static inline bool desc_conforming(uint64_t lo) { return desc_code(lo) && (desc_type(lo) & 4); }
+static inline unsigned desc_type(uint64_t lo)
+{
+    return (lo >> 40) & 15;
+}
+static inline bool desc_s(uint64_t lo)
+{
+    return (lo >> 44) & 1;
+}
+static inline unsigned desc_dpl(uint64_t lo)
+{
+    return (lo >> 45) & 3;
+}
+static inline bool desc_p(uint64_t lo)
+{
+    return (lo >> 47) & 1;
+}
+static inline bool desc_l(uint64_t lo)
+{
+    return (lo >> 53) & 1;
+}
+static inline bool desc_d(uint64_t lo)
+{
+    return (lo >> 54) & 1;
+}
+static inline bool desc_code(uint64_t lo)
+{
+    return desc_s(lo) && (desc_type(lo) & 8);
+}
+static inline bool desc_conforming(uint64_t lo)
+{
+    return desc_code(lo) && (desc_type(lo) & 4);
+}
 static inline bool desc_writable(uint64_t lo)
 {
     return desc_s(lo) && !(desc_type(lo) & 8) && (desc_type(lo) & 2);
@@ -123,45 +147,46 @@ void mode_update(struct vcpu *cpu);
 void pop_ss_shadow(struct vcpu *cpu);
 void seg_execute(struct vcpu *cpu, const struct x86_insn *in);
 
-/* ---- a stack being pushed to or popped from before anything is committed --------------------------- */
+/* ---- a stack being pushed to or popped from before anything is committed --------------------- */
 
 struct stack {
     uint64_t base, sp, mask;
     uint32_t limit;
     uint16_t attr;
-    unsigned cpl;      /* the accesses are made with its rights */
-    uint32_t error;    /* of #SS */
-    bool flat64;       /* 64-bit: no limit, addresses must be canonical */
+    unsigned cpl;   /* the accesses are made with its rights */
+    uint32_t error; /* of #SS */
+    bool flat64;    /* 64-bit: no limit, addresses must be canonical */
 };
 
 void stack_current(const struct vcpu *cpu, struct stack *st);
 /* For a stack segment that is about to be loaded. */
-void stack_from_desc(const struct vcpu *cpu, struct stack *st, uint64_t lo, uint64_t sp, unsigned cpl,
-                     uint32_t error);
+void stack_from_desc(const struct vcpu *cpu, struct stack *st, uint64_t lo, uint64_t sp,
+                     unsigned cpl, uint32_t error);
 void stack_push(struct vcpu *cpu, struct stack *st, uint64_t val, unsigned bytes);
 uint64_t stack_pop(struct vcpu *cpu, struct stack *st, unsigned bytes);
 /* Writes the stack pointer back with the width of its mask. */
 void stack_commit(struct vcpu *cpu, const struct stack *st);
 void stack_set_sp(struct vcpu *cpu, uint64_t sp, uint64_t mask);
 
-/* ---- operands (sys.c) ----------------------------------------------------------------------------- */
+/* ---- operands (sys.c) ------------------------------------------------------------------------ */
 
 uint64_t insn_ea(const struct vcpu *cpu, const struct x86_insn *in);
 uint64_t insn_linear(struct vcpu *cpu, const struct x86_insn *in, uint64_t delta, unsigned bytes,
                      unsigned write);
 uint64_t opnd_read(struct vcpu *cpu, const struct x86_insn *in, unsigned n, unsigned bytes);
-void opnd_write(struct vcpu *cpu, const struct x86_insn *in, unsigned n, uint64_t val, unsigned bytes);
+void opnd_write(struct vcpu *cpu, const struct x86_insn *in, unsigned n, uint64_t val,
+                unsigned bytes);
 void gpr_write(struct vcpu *cpu, unsigned reg, uint64_t val, unsigned bytes);
 /* Where the next instruction is, cut to the code width. */
 uint64_t insn_next(const struct vcpu *cpu, const struct x86_insn *in);
 
-/* ---- transfers ------------------------------------------------------------------------------------- */
+/* ---- transfers ------------------------------------------------------------------------------- */
 
-void far_execute(struct vcpu *cpu, const struct x86_insn *in); /* far.c: JMP CALL RET far */
-void iret_execute(struct vcpu *cpu, const struct x86_insn *in);/* ret.c */
-void fast_execute(struct vcpu *cpu, const struct x86_insn *in);/* ret.c: SYSCALL SYSENTER ... */
-void io_execute(struct vcpu *cpu, const struct x86_insn *in);  /* io.c */
-void cr_execute(struct vcpu *cpu, const struct x86_insn *in);  /* cr.c: MOV CR/DR LMSW CLTS ... */
+void far_execute(struct vcpu *cpu, const struct x86_insn *in);  /* far.c: JMP CALL RET far */
+void iret_execute(struct vcpu *cpu, const struct x86_insn *in); /* ret.c */
+void fast_execute(struct vcpu *cpu, const struct x86_insn *in); /* ret.c: SYSCALL SYSENTER ... */
+void io_execute(struct vcpu *cpu, const struct x86_insn *in);   /* io.c */
+void cr_execute(struct vcpu *cpu, const struct x86_insn *in);   /* cr.c: MOV CR/DR LMSW CLTS ... */
 bool cr_handles(enum x86_op op);
 void dtab_execute(struct vcpu *cpu, const struct x86_insn *in); /* dtab.c: LGDT ... ARPL */
 bool dtab_handles(enum x86_op op);
@@ -169,12 +194,14 @@ bool dtab_needs_protected(enum x86_op op); /* #UD in real and virtual-8086 mode 
 
 enum task_reason { TASK_JMP, TASK_CALL, TASK_INT, TASK_IRET };
 /* error: pushed on the new task's stack if has_error; next: EIP saved in the old TSS. */
-void task_switch(struct vcpu *cpu, uint16_t sel, enum task_reason why, uint64_t next, bool has_error,
-                 uint32_t error, unsigned ext);
+void task_switch(struct vcpu *cpu, uint16_t sel, enum task_reason why, uint64_t next,
+                 bool has_error, uint32_t error, unsigned ext);
 
 /* Flags that IRET and task switches may set at all. */
-enum { FL_WRITABLE = FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_VM | FL_AC |
-                     FL_VIF | FL_VIP | FL_ID };
+enum {
+    FL_WRITABLE = FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_RF | FL_VM | FL_AC |
+                  FL_VIF | FL_VIP | FL_ID
+};
 
 /* The CPU may take interrupts from now on: have the run loop look if one was held back. */
 static inline void if_was_set(struct vcpu *cpu)
@@ -191,7 +218,7 @@ static inline void want_loop(struct vcpu *cpu)
 
 void x86_icebp(struct vcpu *cpu); /* exc.c: INT1, rip behind it */
 
-/* ---- CPU resets, model, MSRs ------------------------------------------------------------------------ */
+/* ---- CPU resets, model, MSRs ----------------------------------------------------------------- */
 
 void x86_reset(struct vcpu *cpu, bool init); /* power-on, or INIT */
 int cpuid_build(struct soft *s);             /* parses the cpu property; reports by mobo_fail */
@@ -202,7 +229,7 @@ uint64_t cr4_allowed(const struct vcpu *cpu);
 uint64_t efer_allowed(const struct vcpu *cpu);
 bool efer_write(struct vcpu *cpu, uint64_t val);
 
-/* ---- paravirtual clock (pv.c) ------------------------------------------------------------------------ */
+/* ---- paravirtual clock (pv.c) ---------------------------------------------------------------- */
 
 int pv_init(struct vcpu *cpu);
 void pv_fini(struct vcpu *cpu);
@@ -219,12 +246,13 @@ uint64_t pv_hypercall(struct vcpu *cpu);
 /* Another CPU has kicked this one out of HLT (KVM_HC_KICK_CPU); once. */
 bool pv_kicked(struct vcpu *cpu);
 
-/* ---- trace (trace.c) ----------------------------------------------------------------------------------- */
+/* ---- trace (trace.c) ------------------------------------------------------------------------- */
 
 enum { TRACE_NONE = 0, TRACE_INT = 1, TRACE_EXEC = 2 };
 int trace_open(struct soft *s);
 void trace_close(struct soft *s);
 void trace_exec(struct vcpu *cpu);
-void trace_event(struct vcpu *cpu, const char *what, unsigned vector, bool has_error, uint32_t error);
+void trace_event(struct vcpu *cpu, const char *what, unsigned vector, bool has_error,
+                 uint32_t error);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * task.c: hardware task switches with 16- and 32-bit TSSs: JMP, CALL, IRET with NT set, and task gates
- * (the double-fault handler of 32-bit Linux is one). Long mode has none.
- * Reference: Intel SDM volume 3A, chapter 7, in particular tables 7-1 and 7-2.
+ * task.c: hardware task switches with 16- and 32-bit TSSs: JMP, CALL, IRET with NT set, and task
+ * gates (the double-fault handler of 32-bit Linux is one). Long mode has none. Reference: Intel SDM
+ * volume 3A, chapter 7, in particular tables 7-1 and 7-2.
  */
 #include "sys.h"
 
@@ -12,11 +12,24 @@ struct tss_layout {
     unsigned size, bytes, cr3, eip, flags, gpr, seg, segs, ldt, trap;
 };
 
-static const struct tss_layout tss16 = { .size = 44, .bytes = 2, .eip = 0x0e, .flags = 0x10,
-                                         .gpr = 0x12, .seg = 0x22, .segs = 4, .ldt = 0x2a };
-static const struct tss_layout tss32 = { .size = 104, .bytes = 4, .cr3 = 0x1c, .eip = 0x20,
-                                         .flags = 0x24, .gpr = 0x28, .seg = 0x48, .segs = 6,
-                                         .ldt = 0x60, .trap = 0x64 };
+static const struct tss_layout tss16 = { .size = 44,
+                                         .bytes = 2,
+                                         .eip = 0x0e,
+                                         .flags = 0x10,
+                                         .gpr = 0x12,
+                                         .seg = 0x22,
+                                         .segs = 4,
+                                         .ldt = 0x2a };
+static const struct tss_layout tss32 = { .size = 104,
+                                         .bytes = 4,
+                                         .cr3 = 0x1c,
+                                         .eip = 0x20,
+                                         .flags = 0x24,
+                                         .gpr = 0x28,
+                                         .seg = 0x48,
+                                         .segs = 6,
+                                         .ldt = 0x60,
+                                         .trap = 0x64 };
 
 struct tss_image {
     uint32_t cr3, eip, flags, gpr[8];
@@ -113,8 +126,10 @@ static void load_task_segments(struct vcpu *cpu, const struct tss_image *t)
     load_task_ldt(cpu, t->ldt);
     if (t->flags & FL_VM) {
         for (unsigned i = 0; i < 6; i++)
-            cpu->seg[i] = (struct seg){ .base = (uint64_t)t->seg[i] << 4, .limit = 0xffff,
-                                        .sel = t->seg[i], .attr = 0x3 | ATTR_S | 3 << 5 | ATTR_P };
+            cpu->seg[i] = (struct seg){ .base = (uint64_t)t->seg[i] << 4,
+                                        .limit = 0xffff,
+                                        .sel = t->seg[i],
+                                        .attr = 0x3 | ATTR_S | 3 << 5 | ATTR_P };
         mode_update(cpu);
         return;
     }
@@ -128,7 +143,8 @@ static void load_task_segments(struct vcpu *cpu, const struct tss_image *t)
     mode_update(cpu);
 }
 
-/* The new task's registers, selectors still without descriptors: from here on faults are its own. */
+/* The new task's registers, selectors still without descriptors: from here on faults are its own.
+ */
 static void enter_task(struct vcpu *cpu, const struct tss_image *t, const struct tss_layout *l,
                        bool nested)
 {
@@ -151,8 +167,8 @@ static void enter_task(struct vcpu *cpu, const struct tss_image *t, const struct
     mode_update(cpu);
 }
 
-void task_switch(struct vcpu *cpu, uint16_t sel, enum task_reason why, uint64_t next, bool has_error,
-                 uint32_t error, unsigned ext)
+void task_switch(struct vcpu *cpu, uint16_t sel, enum task_reason why, uint64_t next,
+                 bool has_error, uint32_t error, unsigned ext)
 {
     uint32_t err = (sel & 0xfffcu) | ext;
     unsigned bad = why == TASK_IRET ? VEC_TS : VEC_GP;

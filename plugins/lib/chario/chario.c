@@ -24,7 +24,7 @@ void chario_init(struct chario *c, mobo_obj_t *obj, void (*ended)(void *, uint32
     c->in = c->out = -1;
 }
 
-/* ---- events ---------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* [locked] by the owner. Its link to us points down, so our lock may be taken. */
 static void deliver(void *owner_self, void *arg)
@@ -53,7 +53,7 @@ void chario_tell(struct chario *c, uint32_t events)
     c->posted = mobo_post(c->owner, deliver, c) == 0;
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 /* One watch for each descriptor: a host polls a descriptor once. */
 static int watch(struct chario *c)
@@ -138,7 +138,7 @@ void chario_detach(struct chario *c)
     c->in = c->out = -1;
 }
 
-/* ---- input --------------------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 static ssize_t read_once(const struct chario *c, void *buf, uint32_t len)
 {
@@ -172,7 +172,7 @@ uint32_t chario_read(struct chario *c, void *buf, uint32_t len)
     return 0;
 }
 
-/* ---- output -------------------------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static ssize_t write_once(const struct chario *c, const void *buf, uint32_t len)
 {

@@ -28,7 +28,7 @@ struct chario {
     uint32_t in_kind, out_kind;
     mobo_watch_t *in_watch, *out_watch; /* out_watch is NULL if both are one descriptor */
     uint32_t wanted;   /* MOBO_FD_... that somebody waits for */
-    /* [locked] WHAT came to its end: the backend decides what that means. ERR: errno, 0: end of file */
+    /* [locked] WHAT ended: the backend decides what that means. ERR: errno; 0: end of file */
     void (*ended)(void *self, uint32_t what, int err);
 };
 

@@ -141,7 +141,7 @@ static const char *chain_add(struct vq *q, struct vq_chain *c, const struct desc
         return "a buffer reaches beyond the end of the address space";
     if (!write && c->count > c->readable)
         return "a device-readable descriptor follows a device-writable one (virtio 1.2, 2.7.4.2)";
-    /* 2.7.5.2: at most 2^32 bytes; one less, because used.len has 32 bits. Parts sum in the same. */
+    /* 2.7.5.2: at most 2^32 bytes; one less, because used.len has 32 bits. */
     if (d->len > UINT32_MAX - c->read_len - c->write_len)
         return "a chain is longer than 2^32 - 1 bytes";
     c->buf[c->count++] = (struct vq_buf){ .gpa = d->gpa, .len = d->len };
@@ -164,7 +164,7 @@ static const char *indirect_enter(const struct vq *q, const struct desc *d, uint
         return "an indirect descriptor with NEXT";
     if (d->len == 0 || d->len % DESC_BYTES)
         return "an indirect table's length is not a multiple of 16";
-    /* Above this no index (16 bits) reaches, and the chain is limited to the queue's size anyway. */
+    /* Above this no index (16 bits) reaches, and the queue's size limits the chain anyway. */
     if (d->len / DESC_BYTES > UINT16_MAX + 1u)
         return "an indirect table has more than 65536 entries";
     if (d->gpa > UINT64_MAX - d->len)

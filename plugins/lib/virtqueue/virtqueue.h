@@ -2,9 +2,10 @@
  * virtqueue.h: the device side of a split virtqueue (virtio 1.2, 2.7), and the only code of mobo
  * that walks descriptor chains. It knows no transport and no device, and it does not allocate.
  *
- * Everything in guest memory is hostile. Each descriptor is read once, into a copy; ring indices are
- * single loads; a chain has at most as many descriptors as the queue; a queue whose rings make no
- * sense is broken and stays so until it is started again. All functions are [locked] by the owner.
+ * Everything in guest memory is hostile. Each descriptor is read once, into a copy; ring
+ * indices are single loads; a chain has at most as many descriptors as the queue; a queue whose
+ * rings make no sense is broken and stays so until it is started again. All functions are
+ * [locked] by the owner.
  */
 #ifndef VIRTQUEUE_H
 #define VIRTQUEUE_H
@@ -92,9 +93,9 @@ int vq_read(struct vq *q, const struct vq_chain *chain, uint32_t off, void *buf,
 int vq_write(struct vq *q, const struct vq_chain *chain, uint32_t off, const void *buf,
              uint32_t len);
 /*
- * Borrow the host memory of LEN bytes at OFF of the readable (or, for_write, the writable) part, for
- * bulk data only. *count entries of iov are set. On an error nothing stays borrowed: MOBO_EFAULT
- * (not RAM) or MOBO_ERANGE (too long, or more than ROOM pieces).
+ * Borrow the host memory of LEN bytes at OFF of the readable (or, for_write, the writable)
+ * part, for bulk data only. *count entries of iov are set. On an error nothing stays borrowed:
+ * MOBO_EFAULT (not RAM) or MOBO_ERANGE (too long, or more than ROOM pieces).
  */
 int vq_map(struct vq *q, const struct vq_chain *chain, int for_write, uint32_t off, uint32_t len,
            mobo_iov_t *iov, uint32_t room, uint32_t *count);
