@@ -1,6 +1,6 @@
 /*
  * wire.c: interrupt lines (an input of a chip, driven by the OR of its sources), message-signalled
- * interrupts and the two extra lines of a PC between 8259, IOAPIC and CPU. Takes no object's lock.
+ * interrupts and the extra lines that the legacy interrupt controllers of a PC have to the CPU. Takes no object's lock.
  */
 #include "runtime.h"
 
@@ -148,7 +148,7 @@ static int irq_msi(mobo_obj_t *obj, uint64_t addr, uint32_t data)
     return rt->accel.msi(rt->accel_self, addr, data, 0);
 }
 
-/* ---- x86: the 8259 and the IOAPICs ----------------------------------------------------------- */
+/* ---- x86: the legacy controllers ----------------------------------------------------------- */
 
 static int irq_extint_attach(mobo_obj_t *obj, int (*ack)(void *self))
 {

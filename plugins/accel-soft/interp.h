@@ -2,10 +2,10 @@
  * interp.h: the interpreter's decoded blocks and how its handlers find their way from one to the
  * next. What a handler does is in x86/interp_*.c; fetching and caching is in blocks.c.
  *
- * A block is straight-line code decoded into an array of struct dop ("decoded operation"). A handler
- * executes its operation and calls the next one as its last act, a sibling call, so a block runs
- * without a loop around it. Builds without sibling calls (-O0, sanitizers) return the next operation
- * to a loop instead; the handlers are the same text (NEXT, GOTO).
+ * A block is straight-line code decoded into an array of struct dop ("decoded operation"). A
+ * handler executes its operation and calls the next one as its last act, a sibling call, so a
+ * block runs without a loop around it. Builds without sibling calls (-O0, sanitizers) return the
+ * next operation to a loop instead; the handlers are the same text (NEXT, GOTO).
  *
  * cpu->rip is stale inside a block. A handler that may fault or that others look at first calls
  * interp_sync(). A dropped block stays in memory with all its handlers replaced by op_stale, so
@@ -163,7 +163,7 @@ const struct dop *op_resolve(struct vcpu *cpu, const struct dop *op);
 
 /* ---- x86/smc.c ---- */
 
-/* This CPU is about to decode from a page of RAM it had no blocks on; see smc.c for the protocol. */
+/* This CPU is about to decode from a page of RAM it had no blocks on: smc.c has the protocol. */
 const void *smc_enter(struct vcpu *cpu, uint64_t gpa);
 void smc_lines(struct vcpu *cpu, uint64_t gpa, uint64_t len);
 void smc_leave(struct vcpu *cpu, uint64_t gpa, const void *map);

@@ -42,26 +42,36 @@ static void go_outside(struct vcpu *cpu)
     }
 }
 
+/*
+ * ex_lock held: wait for the end of the section in progress. Who waits is counted, and the next
+ * section waits until all of them are past this point, or a busy thread could lock them out.
+ */
+static void wait_free(struct soft *s)
+{
+    s->ex_waiters++;
+    while (atomic_load(&s->ex_active))
+        pthread_cond_wait(&s->ex_free, &s->ex_lock);
+    s->ex_waiters--;
+    if (s->ex_handoff && --s->ex_handoff == 0)
+        pthread_cond_broadcast(&s->ex_free);
+}
+
 static void go_inside(struct vcpu *cpu)
 {
     struct soft *s = cpu->soft;
-    for (;;) {
-        atomic_store(&cpu->outside, 0);
-        if (!atomic_load(&s->ex_active))
-            return;
-        atomic_store(&cpu->outside, 1);
-        pthread_mutex_lock(&s->ex_lock);
-        if (s->ex_depth && pthread_equal(s->ex_owner, pthread_self())) {
-            /* back from a device in the middle of this thread's own exclusive section */
-            atomic_store(&cpu->outside, 0);
-            pthread_mutex_unlock(&s->ex_lock);
-            return;
-        }
+    atomic_store(&cpu->outside, 0);
+    if (!atomic_load(&s->ex_active))
+        return;
+    atomic_store(&cpu->outside, 1);
+    pthread_mutex_lock(&s->ex_lock);
+    /* Its own section: back from a device in the middle of it. */
+    if (!s->ex_depth || !pthread_equal(s->ex_owner, pthread_self())) {
         pthread_cond_broadcast(&s->ex_idle);
-        while (atomic_load(&s->ex_active))
-            pthread_cond_wait(&s->ex_free, &s->ex_lock);
-        pthread_mutex_unlock(&s->ex_lock);
+        wait_free(s);
     }
+    /* ex_active is set under the lock only: no need to look again. */
+    atomic_store(&cpu->outside, 0);
+    pthread_mutex_unlock(&s->ex_lock);
 }
 
 static bool others_outside(const struct soft *s, const struct vcpu *self)
@@ -85,8 +95,15 @@ static void exclusive_begin(struct soft *s, struct vcpu *self)
         atomic_store(&self->outside, 1); /* whoever is first need not wait for us */
         pthread_cond_broadcast(&s->ex_idle);
     }
-    while (atomic_load(&s->ex_active))
-        pthread_cond_wait(&s->ex_free, &s->ex_lock);
+    bool waited = false;
+    while (atomic_load(&s->ex_active) || (s->ex_handoff && !waited)) {
+        if (atomic_load(&s->ex_active)) {
+            wait_free(s);
+            waited = true;
+        } else {
+            pthread_cond_wait(&s->ex_free, &s->ex_lock);
+        }
+    }
     atomic_store(&s->ex_active, 1);
     s->ex_owner = pthread_self();
     s->ex_depth = 1;
@@ -105,6 +122,7 @@ static void exclusive_end(struct soft *s, struct vcpu *self)
     bool last = --s->ex_depth == 0;
     if (last) {
         atomic_store(&s->ex_active, 0);
+        s->ex_handoff = s->ex_waiters;
         pthread_cond_broadcast(&s->ex_free);
     }
     pthread_mutex_unlock(&s->ex_lock);

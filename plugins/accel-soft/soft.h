@@ -1,6 +1,6 @@
 /*
- * soft.h: a virtual machine of the software CPU: guest RAM, the virtual CPUs, the CPU model, and the
- * contract between the run loop and an engine.
+ * soft.h: a virtual machine of the software CPU: guest RAM, the virtual CPUs, the CPU model, and
+ * the contract between the run loop and an engine.
  */
 #ifndef SOFT_SOFT_H
 #define SOFT_SOFT_H
@@ -78,7 +78,7 @@ struct soft {
     pthread_cond_t ex_free, ex_idle;
     _Atomic uint32_t ex_active;
     pthread_t ex_owner;
-    uint32_t ex_depth;
+    uint32_t ex_depth, ex_waiters, ex_handoff;
 
     /* the timer thread (loop.c) */
     pthread_t timer_thread;
@@ -108,9 +108,9 @@ void soft_all_go(struct soft *s);
 /* Any thread: set bits of exit_req and wake the CPU if it sleeps (loop.c). */
 void soft_request(struct vcpu *cpu, uint32_t req);
 /*
- * A CPU counts as parked while it is outside guest code: in exits.* (the wrappers behind cpu->up see
- * to it), in HLT, and while it waits for its own exclusive section. Host pointers into guest RAM do
- * not survive those calls: look them up again behind soft_exclusive_begin and behind up->mmio.
+ * A CPU counts as parked while it is outside guest code: in exits.* (the wrappers behind cpu->up
+ * see to it), in HLT, and while it waits for its own exclusive section. Host pointers into guest
+ * RAM do not survive those calls: look them up again behind soft_exclusive_begin and up->mmio.
  */
 /* Any thread but not with locks held: all other CPUs are parked between these two (loop.c). */
 void soft_exclusive_begin(struct vcpu *self);

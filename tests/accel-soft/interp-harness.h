@@ -1,6 +1,7 @@
 /*
- * interp-harness.h: a virtual CPU around the interpreter and its MMU alone: flat RAM, faults caught,
- * no devices, no local APIC, no system instructions but HLT. For test-mmu, test-interp and the bench.
+ * interp-harness.h: a virtual CPU around the interpreter and its MMU alone: flat RAM, faults
+ * caught, no devices, no local APIC, no system instructions but HLT. For test-mmu, test-interp and
+ * the bench.
  */
 #ifndef TESTS_INTERP_HARNESS_H
 #define TESTS_INTERP_HARNESS_H
@@ -38,6 +39,6 @@ void machine_mode(struct machine *m, unsigned cpu, unsigned bits);
 /* Run until HLT, an exception (returns its vector, else -1) or N instructions. */
 int machine_run(struct machine *m, unsigned cpu, uint64_t n);
 /* Call FN with the exceptions of CPU caught; the vector, or -1. */
-int machine_try(struct machine *m, unsigned cpu, void (*fn)(struct vcpu *cpu, void *arg), void *arg);
+int machine_try(struct machine *m, unsigned n, void (*fn)(struct vcpu *cpu, void *arg), void *arg);
 
 #endif

@@ -91,7 +91,7 @@ static uint16_t host_fcw(void)
     return v;
 }
 
-/* ---- who may run (SDM volume 3A, tables 13-1 and 14-1) ------------------------------------------- */
+/* ---- who may run (SDM volume 3A, tables 13-1 and 14-1) --------------------------------------- */
 
 #define INSN(text) text, sizeof(text) - 1
 enum { PENDING = 1, NO_AVX = 2, NEEDS_AVX = 4 };
@@ -178,7 +178,7 @@ static void test_rules(void **state)
     }
 }
 
-/* ---- exceptions of the arithmetic ------------------------------------------------------------------ */
+/* ---- exceptions of the arithmetic ------------------------------------------------------------ */
 
 static void test_simd_exception(void **state)
 {
@@ -203,7 +203,7 @@ static void test_simd_exception(void **state)
     assert_int_equal(cpu->mxcsr, MXCSR_INIT | 4);
 }
 
-/* A store of a value too large, unmasked: nothing is stored, nothing popped, the next one faults. */
+/* A store of a value too large, unmasked: nothing is stored or popped, the next one faults. */
 static void test_x87_store(void **state)
 {
     (void)state;
@@ -245,7 +245,7 @@ static void test_mmx_alias(void **state)
     assert_int_equal(cpu->x87.ftw, 0);
 }
 
-/* ---- images ------------------------------------------------------------------------------------------- */
+/* ---- images ---------------------------------------------------------------------------------- */
 
 static void pattern(void)
 {
@@ -476,7 +476,7 @@ static void test_environment(void **state)
     assert_int_equal(cpu->x87.fop, 0x2a5);
 }
 
-/* ---- 32-bit code and the cache ---------------------------------------------------------------------- */
+/* ---- 32-bit code and the cache --------------------------------------------------------------- */
 
 static void test_32bit(void **state)
 {

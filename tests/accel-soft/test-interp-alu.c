@@ -1,7 +1,7 @@
 /*
  * test-interp-alu.c: each instruction below runs natively, as inline assembly, and in the
- * interpreter, from the very same bytes, on random operands; registers, memory and the defined flags
- * must agree.
+ * interpreter, from the very same bytes, on random operands; registers, memory and the defined
+ * flags must agree.
  */
 #include "interp-harness.h"
 
@@ -41,14 +41,14 @@ enum {
 /* rbx points to s->mem; the instruction may use rax rcx rdx and memory at rbx. */
 #define DEFINE(n, insn)                                                                            \
     extern const uint8_t NAME(n, b)[], NAME(n, e)[];                                               \
-    __attribute__((noinline, noclone)) static void NAME(n, f)(struct state * s)                    \
+    __attribute__((noinline)) static void NAME(n, f)(struct state * s)                    \
     {                                                                                              \
         uint64_t a = s->rax, c = s->rcx, d = s->rdx, f = s->flags;                                 \
         /* below the red zone, which the compiler may be using */                                  \
         __asm__ volatile("leaq -128(%%rsp), %%rsp\n\tpushq %3\n\tpopfq\n"                         \
                          ".globl case_" #n "_b\n.hidden case_" #n "_b\ncase_" #n "_b:\n\t" insn    \
                          "\n.globl case_" #n "_e\n.hidden case_" #n "_e\ncase_" #n "_e:\n\t"       \
-                         "pushfq\n\tpopq %3\n\tcld\n\tleaq 128(%%rsp), %%rsp"                       \
+                         "pushfq\n\tpopq %3\n\tcld\n\tleaq 128(%%rsp), %%rsp"                      \
                          : "+a"(a), "+c"(c), "+d"(d), "+r"(f)                                      \
                          : "b"(s->mem)                                                             \
                          : "memory", "cc", "r8");                                                  \
@@ -222,7 +222,8 @@ enum {
     X(cx16, "push %%rbx; mov %%rbx, %%r8; mov (%%r8), %%rax; mov 8(%%r8), %%rdx; mov $7, %%ebx;"   \
             "lock; cmpxchg16b (%%r8); pop %%rbx", ALL, PLAIN, NULL)                                \
     X(bswap_l, "bswapl %%eax", ALL, PLAIN, NULL) X(bswap_q, "bswapq %%rcx", ALL, PLAIN, NULL)      \
-    X(zx_wb, "movzbw %%ch, %%ax", ALL, PLAIN, NULL) X(zx_lb, "movzbl %%dh, %%eax", ALL, PLAIN, NULL)\
+    X(zx_wb, "movzbw %%ch, %%ax", ALL, PLAIN, NULL)                                                \
+    X(zx_lb, "movzbl %%dh, %%eax", ALL, PLAIN, NULL)                                               \
     X(zx_qw, "movzwq 3(%%rbx), %%rax", ALL, PLAIN, NULL)                                           \
     X(sx_wb, "movsbw (%%rbx), %%ax", ALL, PLAIN, NULL)                                             \
     X(sx_lb, "movsbl %%ah, %%ecx", ALL, PLAIN, NULL)                                               \

@@ -1,6 +1,6 @@
 /*
- * test-mmu.c: page walks of every paging mode with rights, error codes, accessed and dirty bits; what
- * the TLB keeps and forgets; accesses across pages and outside RAM; segment checks.
+ * test-mmu.c: page walks of every paging mode with rights, error codes, accessed and dirty bits;
+ * what the TLB keeps and forgets; accesses across pages and outside RAM; segment checks.
  */
 #include "interp-harness.h"
 
@@ -98,7 +98,7 @@ static void ring(struct machine *m, unsigned cpl)
 static void test_rights(void **unused)
 {
     (void)unused;
-    /* leaf flags; then what user and supervisor (WP=1) reads, writes, fetches give: -1 or the code */
+    /* leaf; then what user and supervisor (WP=1) reads, writes, fetches give: -1 or the code */
     static const struct {
         uint64_t leaf;
         int user[3], super[3];
@@ -365,7 +365,8 @@ static void test_crossing(void **unused)
     (void)unused;
     struct machine *m = four_level(P | W | U);
     struct vcpu *cpu = m->cpu[0];
-    struct access a = { .linear = LINEAR + 0xffd, .bytes = 8, .kind = 'w', .val = 0x0102030405060708 };
+    struct access a = { .linear = LINEAR + 0xffd, .bytes = 8, .kind = 'w' };
+    a.val = UINT64_C(0x0102030405060708);
     *q(m, PAGE + 0xff8) = 0;
     /* the second page is absent: CR2 is its first byte, and nothing is stored in the first */
     assert_int_equal(machine_try(m, 0, do_access, &a), VEC_PF);
@@ -439,7 +440,8 @@ static void do_segment(struct vcpu *cpu, void *arg)
     s->linear = seg_linear(cpu, s->seg, s->off, s->bytes, s->write);
 }
 
-static int try_segment(struct machine *m, unsigned seg, uint64_t off, unsigned bytes, unsigned write)
+static int try_segment(struct machine *m, unsigned seg, uint64_t off, unsigned bytes,
+                       unsigned write)
 {
     struct segment s = { seg, bytes, write, off, 0 };
     return machine_try(m, 0, do_segment, &s);

@@ -263,6 +263,25 @@ static void test_pv_eoi(void **state)
     rig_free(&r);
 }
 
+/* Linux does this on its way to a reboot, in the handler of an IPI. */
+static void test_pv_eoi_switched_off_in_a_handler(void **state)
+{
+    (void)state;
+    struct rig r;
+    start(&r, 1);
+    struct vcpu *c = r.cpu[0];
+    assert_true(msr_write(c, 0x4b564d04, 0x9401));
+    send_msi(&r);
+    assert_int_equal(lapic_pending(c), 0x40);
+    lapic_accept(c, 0x40);
+    pv_eoi_offer(c);
+    assert_int_equal(peek_ram(&r, 0x9400, 1), 1);
+    put(&r, 0x9400, 0, 1);
+    assert_true(msr_write(c, 0x4b564d04, 0));
+    assert_int_equal(lapic_in_service(c), -1);
+    rig_free(&r);
+}
+
 static void *run_thread(void *arg)
 {
     struct vcpu *c = arg;
@@ -356,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_nmi_blocks_until_iret),
         cmocka_unit_test(test_extint),
         cmocka_unit_test(test_pv_eoi),
+        cmocka_unit_test(test_pv_eoi_switched_off_in_a_handler),
         cmocka_unit_test(test_second_cpu_starts),
         cmocka_unit_test(test_exclusive_sections),
         cmocka_unit_test(test_ram_map_checks),

@@ -226,7 +226,7 @@ static void t_accessed_dirty(void)
     EQ(try_write(va), NONE);
     EQ(*pte(va) & PG_D, PG_D);
     /* 2 MiB pages: A and D in the leaf at level 2. */
-    u64 *e = entry_at(VA + (10ull << 30), 2);
+    volatile u64 *e = entry_at(VA + (10ull << 30), 2);
     *e = 0x800000 | PG_PS | PG_P | PG_W;
     EQ(try_write(VA + (10ull << 30)), NONE);
     EQ(*e & (PG_A | PG_D), PG_A | PG_D);
@@ -436,7 +436,8 @@ static void t_pcid(void)
 
 static void t_canonical(void)
 {
-    u64 bad = 0x0000800000000000, v;
+    u64 bad = 0x0000800000001000, v;
+    idt[SS].ist = 1; /* some of these leave no usable stack */
     __asm__ volatile(TRY "mov (%1), %0" END : "=r"(v) : "r"(bad) : "memory");
     FAULTS(GP, 0);
     __asm__ volatile(TRY "mov %%rbp, %%r12\n\tmov %1, %%rbp\n\tmov (%%rbp), %0" END "mov %%r12, %%rbp"
@@ -449,7 +450,7 @@ static void t_canonical(void)
     __asm__ volatile(TRY "mov %0, %%rsp\n\tcall 1f\n1:" END : : "r"(bad) : "memory");
     FAULTS(SS, 0);
     /* The last byte before the hole is canonical, the access is not. */
-    __asm__ volatile(TRY "mov (%1), %0" END : "=r"(v) : "r"(bad - 4) : "memory");
+    __asm__ volatile(TRY "mov (%1), %0" END : "=r"(v) : "r"(0x00007ffffffffffc) : "memory");
     FAULTS(GP, 0);
     __asm__ volatile(TRY "jmp *%0" END : : "r"(bad) : "memory");
     FAULTS(GP, 0);
@@ -459,11 +460,12 @@ static void t_canonical(void)
     EQ(try_wrmsr(0xc0000082, bad), GP);     /* LSTAR */
     __asm__ volatile(TRY "mov (%1), %0" END : "=r"(v) : "r"(0xffff800000000000) : "memory");
     FAULTS(PF, 0);
+    idt[SS].ist = 0;
 }
 
 static void t_large_pages(void)
 {
-    u64 *e3 = entry_at(VA + (20ull << 30), 3);
+    volatile u64 *e3 = entry_at(VA + (20ull << 30), 3);
     bool gig = cpuid(0x80000001, 0).d & 1 << 26;
     *(volatile u64 *)0x7654320 = 0x1234;
     if (gig) {
@@ -475,7 +477,7 @@ static void t_large_pages(void)
         EQ(try_read(VA + (20ull << 30)), PF);
         EQ(fault.f.err, PF_P | PF_RSVD);
     }
-    u64 *e2 = entry_at(VA + (21ull << 30), 2);
+    volatile u64 *e2 = entry_at(VA + (21ull << 30), 2);
     *e2 = 0x7600000 | PG_PS | PG_P | PG_W;
     EQ(*(volatile u64 *)(VA + (21ull << 30) + 0x54320), 0x1234);
     /* INVLPG of any address in it drops the whole page. */

@@ -9,8 +9,8 @@
  *            bit 0    SF is the opposite of the result's sign
  *            bit 8    PF is the opposite of the result's parity
  *
- * The last two are set only when flags are loaded as a whole (POPF, SAHF, IRET), where SF, ZF and PF
- * may contradict each other. The idea of carry vectors is from Mihocka and Shwartsman,
+ * The last two are set only when flags are loaded as a whole (POPF, SAHF, IRET), where SF, ZF and
+ * PF may contradict each other. The idea of carry vectors is from Mihocka and Shwartsman,
  * "Virtualization without direct execution" (2008). cc_op is not used.
  */
 #ifndef SOFT_X86_FLAGS_H

@@ -63,7 +63,7 @@ void fpu_reset(struct vcpu *cpu)
     memset(cpu->ymm, 0, sizeof cpu->ymm);
 }
 
-/* ---- FXSAVE and the legacy region of XSAVE ------------------------------------------------------- */
+/* ---- FXSAVE and the legacy region of XSAVE --------------------------------------------------- */
 
 /* wide: the layout with 64-bit pointers (REX.W). Fills bytes 0..23 and 32..159. */
 static void put_x87(const struct vcpu *cpu, uint8_t *area, bool wide)
@@ -171,7 +171,7 @@ static void fxrstor(struct vcpu *cpu, const struct x86_insn *in)
     get_xmm(cpu, area, vectors(cpu));
 }
 
-/* ---- XSAVE -------------------------------------------------------------------------------------- */
+/* ---- XSAVE ----------------------------------------------------------------------------------- */
 
 static bool all_zero(const uint8_t *p, size_t len)
 {
@@ -339,7 +339,7 @@ int fpu_set_xsave(struct vcpu *cpu, const uint8_t *area)
     return MOBO_OK;
 }
 
-/* ---- MXCSR, FWAIT -------------------------------------------------------------------------------- */
+/* ---- MXCSR, FWAIT ---------------------------------------------------------------------------- */
 
 static void mxcsr_move(struct vcpu *cpu, const struct x86_insn *in)
 {

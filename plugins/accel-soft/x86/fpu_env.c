@@ -1,6 +1,6 @@
 /*
- * fpu_env.c: x87 instructions that need no arithmetic: control and status words, FNINIT, FNCLEX, and
- * the environment images of FSTENV, FSAVE and their loads in all their formats (SDM volume 1, 8.1.10).
+ * fpu_env.c: x87 instructions that need no arithmetic: control and status words, FNINIT, FNCLEX,
+ * and the environment images of FSTENV, FSAVE and their loads (SDM volume 1, 8.1.10).
  */
 #include "fpu.h"
 #include "native_int.h"

@@ -1,7 +1,8 @@
 /*
- * gmem.c: guest memory as instructions see it: linear accesses with the rights of a privilege level,
- * segment checks, physical accesses, locked operations. RAM is reached through the TLB; what is not
- * RAM is the local APIC or goes up as MMIO. Every byte of guest memory is read once per access.
+ * gmem.c: guest memory as instructions see it: linear accesses with the rights of a privilege
+ * level, segment checks, physical accesses, locked operations. RAM is reached through the TLB;
+ * what is not RAM is the local APIC or goes up as MMIO. Every byte of guest memory is read once
+ * per access.
  */
 #include "flags.h"
 #include "lapic.h"
@@ -219,7 +220,7 @@ static _Noreturn void seg_fault(struct vcpu *cpu, unsigned seg)
     x86_raise_err(cpu, seg == SEG_SS ? VEC_SS : VEC_GP, 0);
 }
 
-/* SDM volume 3A, 5.3 (limits) and 5.5 (types); in 64-bit mode only the address has to be canonical. */
+/* SDM volume 3A, 5.3 (limits), 5.5 (types); in 64-bit mode the address has to be canonical. */
 uint64_t seg_linear(struct vcpu *cpu, unsigned seg, uint64_t off, unsigned bytes, unsigned write)
 {
     const struct seg *s = &cpu->seg[seg];

@@ -61,7 +61,8 @@ static void gen_scan(struct vcpu *cpu, const struct x86_insn *in)
     flags_logic(cpu, a, bits);
     if (a == 0)
         return; /* the destination stays (AMD APM volume 3; Intel processors too) */
-    unsigned n = in->op == OP_BSF ? (unsigned)__builtin_ctzll(a) : 63u - (unsigned)__builtin_clzll(a);
+    unsigned n = in->op == OP_BSF ? (unsigned)__builtin_ctzll(a)
+                                  : 63u - (unsigned)__builtin_clzll(a);
     gen_put(cpu, in, 0, n);
 }
 

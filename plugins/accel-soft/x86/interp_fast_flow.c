@@ -190,7 +190,8 @@ DIRECT_CALL(32, CUT32)
         FOLLOW((links), (count));                                                                  \
     } while (0)
 
-#define EACH_CC(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define EACH_CC(X)                                                                                 \
+    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 #define JCC(cc)                                                                                    \
     HANDLER(jcc_##cc)                                                                              \
     {                                                                                              \

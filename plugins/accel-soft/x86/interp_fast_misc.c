@@ -1,7 +1,7 @@
 /*
- * interp_fast_misc.c: handlers of what is neither a move nor plain arithmetic but frequent: shifts by
- * an immediate, multiplication, sign extension of the accumulator, bit tests and scans of registers,
- * LEAVE, NOP, and the flag instructions of the kernel's critical sections.
+ * interp_fast_misc.c: handlers of what is neither a move nor plain arithmetic but frequent: shifts
+ * by an immediate, multiplication, sign extension of the accumulator, bit tests and scans of
+ * registers, LEAVE, NOP, and the flag instructions of the kernel's critical sections.
  */
 #include "ops.h"
 

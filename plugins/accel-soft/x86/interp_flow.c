@@ -1,7 +1,7 @@
 /*
- * interp_flow.c: near jumps, calls, returns and loops, executed from x86_insn: every mode and width,
- * with limit and canonical checks before anything is committed. Far ones are the system side's.
- * Reference: Intel SDM volume 2.
+ * interp_flow.c: near jumps, calls, returns and loops, executed from x86_insn: every mode and
+ * width, with limit and canonical checks before anything is committed. Far ones are the system
+ * side's. Reference: Intel SDM volume 2.
  */
 #include "../interp.h"
 #include "interp_gen.h"

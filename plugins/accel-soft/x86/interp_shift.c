@@ -32,7 +32,8 @@ static uint64_t rotate_carry(struct vcpu *cpu, enum x86_op op, uint64_t a, unsig
             c = out;
         }
     }
-    flags_set_co(cpu, c, op == OP_RCL ? bit(a, bits - 1) != c : bit(a, bits - 1) != bit(a, bits - 2));
+    bool top = bit(a, bits - 1);
+    flags_set_co(cpu, c, top != (op == OP_RCL ? c : bit(a, bits - 2)));
     return a;
 }
 

@@ -1,6 +1,6 @@
 /*
- * mmu.c: filling and flushing the software TLB, and what the CPU's mode means for it. The walk itself
- * is in walk.c, accesses are in gmem.c.
+ * mmu.c: filling and flushing the software TLB, and what the CPU's mode means for it. The walk
+ * itself is in walk.c, accesses are in gmem.c.
  */
 #include "mmu.h"
 
@@ -125,7 +125,7 @@ const struct tlb_note *mmu_page(struct vcpu *cpu, unsigned set_no, uint64_t line
     }
     struct walk walk;
     if (!mmu_walk(cpu, set_no, linear, acc, &walk)) {
-        /* the entry that led here may be stale: the architecture drops it on a fault (SDM 4.10.4.1) */
+        /* the entry that led here may be stale: a fault drops it (SDM 4.10.4.1) */
         if (note->page == (linear & PAGE_MASK))
             slot_clear(set, i);
         x86_raise_pf(cpu, linear, walk.error);

@@ -1,10 +1,10 @@
 /*
  * mmu.h: the software TLB and the fast path of memory accesses.
  *
- * One direct-mapped set per kind of access (user; supervisor with SMAP enforced; supervisor without)
- * so that a change of CPL or RFLAGS.AC only changes cpu->tlb_now. An entry answers only for plain
- * RAM; everything else (MMIO, pages that hold decoded code, page-crossing accesses) misses on purpose
- * and is sorted out in mmu.c and gmem.c from the side table `note`.
+ * One direct-mapped set per kind of access (user; supervisor with SMAP enforced; supervisor
+ * without) so that a change of CPL or RFLAGS.AC only changes cpu->tlb_now. An entry answers only
+ * for plain RAM; everything else (MMIO, pages that hold decoded code, page-crossing accesses)
+ * misses on purpose and is sorted out in mmu.c and gmem.c from the side table `note`.
  */
 #ifndef SOFT_X86_MMU_H
 #define SOFT_X86_MMU_H
@@ -40,7 +40,7 @@ struct tlb_note {
 struct tlb_set {
     struct tlb_entry e[TLB_ENTRIES];
     struct tlb_note note[TLB_ENTRIES];
-    uint16_t list_own[TLB_ENTRIES], list_global[TLB_ENTRIES]; /* filled slots, so a flush is short */
+    uint16_t list_own[TLB_ENTRIES], list_global[TLB_ENTRIES]; /* filled slots: flushes are short */
     unsigned own, global;
 };
 
@@ -58,7 +58,7 @@ static inline unsigned tlb_index(uint64_t linear)
     return (unsigned)(linear >> PAGE_BITS) & (TLB_ENTRIES - 1);
 }
 
-/* INVLPG of a page without code need not disturb the look-up of blocks: a set that may err to true. */
+/* INVLPG of a page without code need not disturb the look-up of blocks; may err to true. */
 static inline bool tlb_exec_seen(const struct tlb *tlb, uint64_t linear)
 {
     uint64_t page = linear >> PAGE_BITS;
@@ -157,7 +157,7 @@ int mmu_init(struct vcpu *cpu);
 void mmu_fini(struct vcpu *cpu);
 /* The note of a linear page with the right to do ACC, after a walk if need be; raises #PF. */
 const struct tlb_note *mmu_page(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc);
-/* Writes to that guest-physical page take the slow path from now on; true if some did not before. */
+/* Stores to that guest-physical page are slow from now on; true if some were direct so far. */
 bool mmu_protect(struct vcpu *cpu, uint64_t gpa);
 
 /* ---- walk.c ---- */

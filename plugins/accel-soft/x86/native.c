@@ -25,7 +25,7 @@
 
 enum { FSW_ES = 0x80, FSW_IE = 1, FSW_OE = 8, FSW_UE = 16 };
 
-/* ---- checks ------------------------------------------------------------------------------------ */
+/* ---- checks ---------------------------------------------------------------------------------- */
 
 void vec_check_sse(struct vcpu *cpu)
 {
@@ -86,7 +86,7 @@ static void check(struct vcpu *cpu, const struct native_thunk *t)
     }
 }
 
-/* ---- execution --------------------------------------------------------------------------------- */
+/* ---- execution ------------------------------------------------------------------------------- */
 
 static unsigned enter(struct vcpu *cpu, const struct native_thunk *t, void *mem)
 {
@@ -226,7 +226,7 @@ static void emms(struct vcpu *cpu)
     cpu->x87.ftw = 0;
 }
 
-/* ---- the cache --------------------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 static int map_code(struct native *n)
 {
@@ -365,6 +365,35 @@ static void run_scratch(struct vcpu *cpu, const struct x86_insn *in, const uint8
     native_call(cpu, &n->scratch, in);
 }
 
+static struct native_recent *recent(struct native *n, const uint8_t *bytes)
+{
+    uintptr_t at = (uintptr_t)bytes;
+    return &n->recent[(at >> 4 ^ at >> 14) % NATIVE_RECENT];
+}
+
+/* A caller keeps an instruction's bytes in one place, so that place finds its thunk again. */
+static bool run_recent(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes)
+{
+    if (!cpu->native)
+        return false;
+    const struct native_recent *e = recent(cpu->native, bytes);
+    if (!e->thunk || e->len != in->len || e->code_bits != cpu->code_bits ||
+        memcmp(e->bytes, bytes, in->len))
+        return false;
+    native_call(cpu, e->thunk, in);
+    return true;
+}
+
+static void note_recent(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes,
+                        const struct native_thunk *t)
+{
+    struct native_recent *e = recent(cpu->native, bytes);
+    e->thunk = t;
+    e->len = in->len;
+    e->code_bits = cpu->code_bits;
+    memcpy(e->bytes, bytes, in->len);
+}
+
 bool vec_handles(enum x86_op op)
 {
     return op >= OP_FXSAVE && op <= OP_VGATHER;
@@ -372,6 +401,8 @@ bool vec_handles(enum x86_op op)
 
 void vec_execute(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes)
 {
+    if (run_recent(cpu, in, bytes))
+        return;
     switch (in->op) {
     case OP_VZERO:
         vzero(cpu, in);
@@ -402,8 +433,10 @@ void vec_execute(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *byt
         return;
     }
     const struct native_thunk *t = native_thunk(cpu, in, bytes);
-    if (t)
-        native_call(cpu, t, in);
-    else
+    if (!t) {
         run_scratch(cpu, in, bytes);
+        return;
+    }
+    note_recent(cpu, in, bytes, t);
+    native_call(cpu, t, in);
 }

@@ -1,7 +1,8 @@
 /*
- * native.h: vector, MMX and x87 instructions run by the host's own units, one small thunk of machine
- * code per distinct encoding. An engine keeps the thunk of an instruction with its decoded form and
- * calls it; whoever has no place for one calls vec_execute() (state.h), which looks it up.
+ * native.h: vector, MMX and x87 instructions run by the host's own units, one small thunk of
+ * machine code per distinct encoding. An engine keeps the thunk of an instruction with its
+ * decoded form and calls it; whoever has no place for one calls vec_execute() (state.h), which
+ * looks it up.
  */
 #ifndef SOFT_X86_NATIVE_H
 #define SOFT_X86_NATIVE_H
@@ -11,8 +12,9 @@
 struct native_thunk;
 
 /*
- * The thunk cache of a CPU: 0, or a negative MOBO_E... after saying why (the host forbids executable
- * memory, or is out of memory). vec_execute() makes it at its first use where nobody did before.
+ * The thunk cache of a CPU: 0, or a negative MOBO_E... after saying why (the host forbids
+ * executable memory, or is out of memory). vec_execute() makes it at its first use where nobody
+ * did before.
  */
 int native_init(struct vcpu *cpu);
 void native_fini(struct vcpu *cpu);

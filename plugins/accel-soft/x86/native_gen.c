@@ -193,8 +193,9 @@ static bool needs_mxcsr(const struct x86_insn *in)
         return true;
     unsigned op = in->opcode;
     if (in->map == 1)
-        return (op >= 0x2a && op <= 0x2f && op != 0x2b) || op == 0x51 || (op >= 0x58 && op <= 0x5f) ||
-               op == 0x7c || op == 0x7d || op == 0xc2 || op == 0xd0 || op == 0xe6;
+        return (op >= 0x2a && op <= 0x2f && op != 0x2b) || op == 0x51 ||
+               (op >= 0x58 && op <= 0x5f) || op == 0x7c || op == 0x7d || op == 0xc2 ||
+               op == 0xd0 || op == 0xe6;
     if (in->map == 2)
         return op == 0x13 || (op >= 0x96 && op <= 0x9f) || (op >= 0xa6 && op <= 0xaf) ||
                (op >= 0xb6 && op <= 0xbf);

@@ -35,6 +35,13 @@ struct native_thunk {
     uint8_t key[24];
 };
 
+/* What vec_execute() ran last from some address of instruction bytes; bytes and mode decide. */
+struct native_recent {
+    const struct native_thunk *thunk; /* NULL: free */
+    uint8_t len, code_bits, bytes[22];
+};
+enum { NATIVE_RECENT = 1024 };
+
 /* One memfd seen twice: written through rw, executed through rx. Never both in one mapping. */
 struct native {
     struct thunk_guard guard;
@@ -43,12 +50,13 @@ struct native {
     unsigned count;
     struct native_thunk scratch; /* rebuilt for each use once the table is full */
     size_t scratch_off;
+    struct native_recent recent[NATIVE_RECENT];
     struct native_thunk slot[THUNK_SLOTS];
 };
 
 /* ---- native_gen.c ---- */
 
-/* Fills t for the instruction; the code goes to at (at most THUNK_BYTES), its length is returned. */
+/* Fills t for the instruction; its code goes to at (at most THUNK_BYTES). Returns the length. */
 size_t thunk_build(const struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes,
                    struct native_thunk *t, uint8_t *at);
 /* The identity of an instruction's thunk: key and key_len of t. False: not one for a thunk. */

@@ -10,7 +10,7 @@
 
 enum { THUNK_DONE = 0, THUNK_SIMD_FAULT = 1, THUNK_NO_SUCH_INSN = 2 }; /* what a thunk returns */
 
-/* Code in [code, code + len) that may fault; its exit is at code; *mxcsr gets MXCSR of the fault. */
+/* Code in [code, code + len) that may fault; its exit is at code; *mxcsr gets the fault's MXCSR. */
 struct thunk_guard {
     uintptr_t code;
     size_t len;

@@ -155,13 +155,13 @@ bool pv_msr(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write)
         return false;
     if (index == MSR_POLL && *val > 1)
         return false;
+    if (index == MSR_PV_EOI && pv_eoi_taken(cpu, true))
+        lapic_eoi(cpu); /* ended through the old word just before: must not stay in service */
     *reg = *val;
     if (reg == &cpu->kvm_system_time)
         clock_write(cpu);
     else if (reg == &cpu->kvm_wall_clock)
         wall_write(cpu);
-    else if (reg == &cpu->kvm_eoi)
-        cpu->pv->eoi_offered = false;
     return true;
 }
 

@@ -1,8 +1,8 @@
 /*
  * smc.c: self-modifying code. Which RAM pages hold decoded code, and who hears of a store to them.
  *
- * ram_slot.code_pages counts, per page, the CPUs with blocks on it; code_lines has a bit for each 64
- * bytes of the page that some block covers. While the count is not 0 no TLB may write the page
+ * ram_slot.code_pages counts, per page, the CPUs with blocks on it; code_lines has a bit for each
+ * 64 bytes of the page that some block covers. While the count is not 0 no TLB may write the page
  * directly: stores go through smc_stored(), which costs no more than two look-ups unless the bytes
  * are code (so pages that mix code and data stay usable).
  *

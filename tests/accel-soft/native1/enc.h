@@ -12,7 +12,9 @@ enum form { FORM_NONE, FORM_RM, FORM_R, FORM_M };
 /* msz: bytes of the memory operand, or one of these */
 enum { M_OP = 0, M_VL = -1, M_HALF = -2, M_QUARTER = -4, M_EIGHTH = -8 };
 
-enum imm { IMM_NONE, IMM_B, IMM_Z, IMM_V, IMM_W, IMM_ENTER, IMM_MOFFS, IMM_IS4, IMM_REL8, IMM_REL32 };
+enum imm {
+    IMM_NONE, IMM_B, IMM_Z, IMM_V, IMM_W, IMM_ENTER, IMM_MOFFS, IMM_IS4, IMM_REL8, IMM_REL32
+};
 
 enum {
     F_B = 1 << 0,      /* byte operation */
@@ -30,11 +32,7 @@ enum {
     F_ALIGN = 1 << 15, /* memory operand must be aligned */
     F_UNALIGN = 1 << 16, /* packed legacy SSE form that need not be */
     F_STACK = 1 << 17, /* uses RSP */
-    F_ANYEXT = 1 << 18,/* modrm.reg is an operand */
-    F_REX_OK = 1 << 19,
     F_BOTH = 1 << 20,  /* a legacy and a VEX line */
-    F_W66 = 1 << 21,   /* 16-bit form by 66h is allowed next to Y */
-    F_NO16 = 1 << 22,
     F_STORE = 1 << 23, /* memory operand is written only (weights for read-only pages) */
     F_EVEN = 1 << 24,  /* never misaligned: processors differ in what they do then */
     F_LL = F_L0 | F_L1, F_WW = F_W0 | F_W1,

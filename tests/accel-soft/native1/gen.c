@@ -25,7 +25,7 @@ uint64_t rnd(struct rng *r)
     return z ^ z >> 31;
 }
 
-/* ---- what the host can execute ------------------------------------------------------------------- */
+/* ---- what the host can execute --------------------------------------------------------------- */
 
 static bool host_has(unsigned feature)
 {
@@ -128,7 +128,7 @@ enum cls enc_cls(const struct enc *e)
     return (enum cls)e->row->cls;
 }
 
-/* ---- encoding -------------------------------------------------------------------------------------- */
+/* ---- encoding -------------------------------------------------------------------------------- */
 
 struct out {
     uint8_t *p;
@@ -376,7 +376,7 @@ void gen_insn(struct rng *r, struct test_case *c, uint64_t at)
     if (mem)
         choose_mem(r, c);
     while (mem && needs_distinct(c) &&
-           ((c->mem.index & 15) == (reg & 15) || c->vvvv == reg || c->vvvv == (c->mem.index & 15))) {
+           (c->mem.index == reg || c->vvvv == reg || c->vvvv == c->mem.index)) {
         c->mem.index = (uint8_t)rnd_below(r, 16);
         c->vvvv = (uint8_t)rnd_below(r, 16);
     }

@@ -33,8 +33,8 @@ struct ctx {
 
 /* GPR names in the order of the encoding; n is the register, o its offset in ctx.in. */
 #define ALL_REGS(X)                                                                                \
-    X("rax", 0x00) X("rcx", 0x08) X("rdx", 0x10) X("rbx", 0x18) X("rsp", 0x20) X("rbp", 0x28)       \
-    X("rsi", 0x30) X("rdi", 0x38) X("r8", 0x40) X("r9", 0x48) X("r10", 0x50) X("r11", 0x58)         \
+    X("rax", 0x00) X("rcx", 0x08) X("rdx", 0x10) X("rbx", 0x18) X("rsp", 0x20) X("rbp", 0x28)  \
+    X("rsi", 0x30) X("rdi", 0x38) X("r8", 0x40) X("r9", 0x48) X("r10", 0x50) X("r11", 0x58)  \
     X("r12", 0x60) X("r13", 0x68) X("r14", 0x70) X("r15", 0x78)
 #define LOAD(n, o) "mov 0x10200000+" #o ", %" n "\n"
 #define SAVE(n, o) "mov %" n ", 0x10200080+" #o "\n"

@@ -36,7 +36,7 @@ struct progress {
 
 static struct progress *prog;
 
-/* ---- comparison ---------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 static const char *const reg_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                            "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
@@ -145,14 +145,16 @@ static void compare(struct report *r, const struct test_case *c, const struct ou
     /* Linux reports pages of the kernel's half as present, whatever they are. */
     if (host->vector == 14 && host->cr2 >> 63)
         error_mask &= ~1u;
-    bool either = host->vector >= 0 && soft->vector >= 0 && either_may_fault(c, host);
+    bool either = host->vector >= 12 && soft->vector >= 12 && soft->vector <= 14 &&
+                  either_may_fault(c, host);
     if (either) {
         /* the registers still have to agree: both are at the same element */
     } else if (host->vector != soft->vector || ((host->error ^ soft->error) & error_mask) ||
-        ((host->cr2 ^ soft->cr2) & cr2_mask))
+               ((host->cr2 ^ soft->cr2) & cr2_mask)) {
         say(r, "  fault: host vector %d error %x cr2 %llx, soft vector %d error %x cr2 %llx\n",
             host->vector, host->error, (unsigned long long)host->cr2, soft->vector, soft->error,
             (unsigned long long)soft->cr2);
+    }
     if (host->regs.rip != soft->regs.rip)
         say(r, "  rip: host %llx soft %llx\n", (unsigned long long)host->regs.rip,
             (unsigned long long)soft->regs.rip);
@@ -189,7 +191,8 @@ static void forget_pointers(const struct test_case *c, const uint8_t *host, uint
 static void compare_memory(struct report *r, const struct test_case *c, const uint8_t *before,
                            const uint8_t *host, const uint8_t *soft)
 {
-    for (unsigned i = 0, said = 0; i < c->windows; before += c->win[i].len, host += c->win[i].len, i++)
+    unsigned said = 0;
+    for (unsigned i = 0; i < c->windows; before += c->win[i].len, host += c->win[i].len, i++)
         for (unsigned k = 0; k < c->win[i].len && said < 64; k++)
             if (host[k] != soft[c->win[i].off + k]) {
                 say(r, "  mem %llx: in %02x host %02x soft %02x\n",
@@ -235,7 +238,7 @@ static void forget_image(const struct test_case *c, const struct outcome *o, uin
     }
 }
 
-/* ---- running --------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static unsigned save_windows(const struct test_case *c, const uint8_t *data, uint8_t *to)
 {

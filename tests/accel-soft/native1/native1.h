@@ -9,12 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- the common address space, below 2 GiB so that 32-bit addressing reaches it ---------------- */
+/* ---- the common address space, below 2 GiB so that 32-bit addressing reaches it -------------- */
 
 enum {
     CODE = 0x10000000, CODE_LEN = 0x10000,   /* slots with instructions, executable for both */
     STUB = CODE + CODE_LEN,                  /* native: entry and exits; not mapped for the guest */
-    EXIT_A = STUB + 0x400,                   /* where a slot goes when the instruction falls through */
+    EXIT_A = STUB + 0x400,                   /* a slot goes here when it falls through */
     EXIT_B = STUB + 0x440,                   /* ... and when it branches */
     CTX = 0x10200000,                        /* native only: struct ctx */
     DATA = 0x11000000, DATA_PAGES = 12, DATA_LEN = DATA_PAGES * 4096,
@@ -75,7 +75,7 @@ struct test_case {
     uint64_t undef;        /* RFLAGS bits not to compare */
 };
 
-/* ---- memory.c: the mappings ---------------------------------------------------------------------- */
+/* ---- memory.c: the mappings ------------------------------------------------------------------ */
 
 struct memory {
     int fd;
@@ -89,19 +89,19 @@ int memory_init(struct memory *m);
 /* Offset in the file of page n of the data area: not in order, so that crossings are real. */
 uint32_t memory_file_off(unsigned data_page);
 
-/* ---- native.c ------------------------------------------------------------------------------------ */
+/* ---- native.c -------------------------------------------------------------------------------- */
 
 int native1_host_init(void);
 void native1_host_run(const struct test_case *c, struct outcome *out);
 
-/* ---- soft.c -------------------------------------------------------------------------------------- */
+/* ---- soft.c ---------------------------------------------------------------------------------- */
 
 int native1_soft_init(const struct memory *m);
 void native1_soft_run(const struct test_case *c, struct outcome *out);
 void native1_soft_code_changed(void);
 const char *native1_soft_format(const struct test_case *c, char *buf, unsigned len);
 
-/* ---- gen.c --------------------------------------------------------------------------------------- */
+/* ---- gen.c ----------------------------------------------------------------------------------- */
 
 struct rng { uint64_t s; };
 uint64_t rnd(struct rng *r);

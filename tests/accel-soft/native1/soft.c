@@ -1,7 +1,7 @@
 /*
- * soft.c: runs one instruction on the software CPU: a virtual CPU in 64-bit mode at CPL 3 whose page
- * tables give the fixed addresses of native1.h the same rights as the host's. It stops where the
- * instruction goes to one of the exits, which are not mapped for it.
+ * soft.c: runs one instruction on the software CPU: a virtual CPU in 64-bit mode at CPL 3 whose
+ * page tables give the fixed addresses of native1.h the same rights as the host's. It stops
+ * where the instruction goes to one of the exits, which are not mapped for it.
  */
 #include "native1.h"
 

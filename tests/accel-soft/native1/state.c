@@ -9,7 +9,8 @@
 uint64_t rnd_value(struct rng *r)
 {
     static const uint64_t edge[] = {
-        0, 1, 2, 3, 7, 8, 0x7f, 0x80, 0x81, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff,
+        0, 1, 2, 3, 7, 8, 0x7f, 0x80, 0x81, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000,
+        0x7fffffff,
         0x80000000, 0x80000001, 0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000,
         0x8000000000000001, 0xffffffffffffffff, 0xfffffffffffffffe, 0xffffffff80000000,
         0xffffffffffffff80, 0xffffffffffff8000, 0x0f, 0x10, 0x99, 0x9a, 0x5555555555555555,
@@ -26,7 +27,7 @@ uint64_t rnd_value(struct rng *r)
     }
 }
 
-/* ---- vectors and floating point -------------------------------------------------------------------- */
+/* ---- vectors and floating point -------------------------------------------------------------- */
 
 static uint32_t rnd_f32(struct rng *r)
 {
@@ -60,14 +61,15 @@ static uint64_t rnd_f64(struct rng *r)
     case 7: return sign | (0x41dull + (v >> 60 & 3)) << 52 | (v & 0xfffffffffffff); /* 2^31 */
     case 8: return sign | (0x43cull + (v >> 60 & 3)) << 52 | (v & 0xfffffffffffff); /* 2^62 */
     case 9: return sign | (0x3feull + (v >> 60 & 3)) << 52 | (v & 0xfffffffffffff);
-    case 10: return sign | (0x380ull + (v >> 58 & 3)) << 52 | (v & 0xfffffffffffff); /* f32's edge */
+    case 10: return sign | (0x380ull + (v >> 58 & 3)) << 52 | (v & ~0ull >> 12); /* f32's edge */
     default: return v;
     }
 }
 
 static void rnd_f80(struct rng *r, uint8_t *st)
 {
-    static const uint16_t exps[] = { 0, 0, 1, 0x3ffe, 0x3fff, 0x4000, 0x401e, 0x403e, 0x7ffe, 0x7fff,
+    static const uint16_t exps[] = { 0, 0, 1, 0x3ffe, 0x3fff, 0x4000, 0x401e, 0x403e, 0x7ffe,
+                                     0x7fff,
                                      0x7fff, 0x3f81, 0x3c01, 0x43fe, 0x407e };
     static const uint64_t mants[] = { 0, 1ull << 63, 3ull << 62, ~0ull, 0x8000000000000001 };
     uint64_t mant = one_in(r, 2) ? rnd(r) | 1ull << 63 : mants[rnd_below(r, 5)];
@@ -148,7 +150,7 @@ static void gen_xsave(struct rng *r, uint8_t *area)
     memcpy(area + 512, &bv, 8);
 }
 
-/* ---- addresses --------------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------- */
 
 enum { PAGE = 4096 };
 
@@ -241,7 +243,7 @@ static void solve(struct rng *r, struct test_case *c)
     c->target = address(c);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void window(struct test_case *c, uint64_t at, unsigned before, unsigned after)
 {
@@ -266,7 +268,7 @@ static void peek(const uint8_t *data, uint64_t at, void *val, unsigned len)
         memcpy(val, data + (at - DATA), len);
 }
 
-/* ---- one instruction's needs ---------------------------------------------------------------------------- */
+/* ---- one instruction's needs ----------------------------------------------------------------- */
 
 static void fix_string(struct rng *r, struct test_case *c)
 {
@@ -469,7 +471,7 @@ void gen_state(struct rng *r, struct test_case *c, uint8_t *data)
     fix_after(r, c, data);
 }
 
-/* ---- undefined flags --------------------------------------------------------------------------------------- */
+/* ---- undefined flags ------------------------------------------------------------------------- */
 
 static uint64_t shift_undefined(const struct test_case *c, unsigned count)
 {

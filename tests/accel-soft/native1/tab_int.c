@@ -66,6 +66,7 @@ const struct row rows_int[] = {
     ROW(MULDIV, 0, 0, 8, "\x69", RM, M_OP, Z, NONE, BASE, MUL_UNDEF, F_V),
     ROW(MULDIV, 0, 0, 8, "\x6b", RM, M_OP, B, NONE, BASE, MUL_UNDEF, F_V),
 
+#define BMI_VEX (F_Y | F_VEX | F_NDS | F_L0 | F_WW)
 #define BT_UNDEF (OF | SF | AF | PF)
     ROW(BIT, 0, 1, 8, "\xa3", RM, M_OP, NONE, BT, BASE, BT_UNDEF, F_V),
     ROW(BIT, 0, 1, 8, "\xab\xb3\xbb", RM, M_OP, NONE, BT, BASE, BT_UNDEF, F_V | F_LOCK),
@@ -80,15 +81,15 @@ const struct row rows_int[] = {
     ROW(BIT, 0xf2, 2, 8, "\xf0", RM, 1, NONE, NONE, SSE42, 0, F_Y),
     ROW(BIT, 0xf2, 2, 8, "\xf1", RM, M_OP, NONE, NONE, SSE42, 0, F_V),
 
-    ROW(BMI, 0, 2, 8, "\xf2", RM, M_OP, NONE, NONE, BMI1, AF | PF, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0, 2, 8, "\xf7", RM, M_OP, NONE, NONE, BMI1, AF | SF | PF, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0, 2, 1, "\xf3", RM, M_OP, NONE, NONE, BMI1, AF | PF, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0, 2, 2, "\xf3", RM, M_OP, NONE, NONE, BMI1, AF | PF, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0, 2, 3, "\xf3", RM, M_OP, NONE, NONE, BMI1, AF | PF, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0, 2, 8, "\xf5", RM, M_OP, NONE, NONE, BMI2, AF | PF, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0xf2, 2, 8, "\xf5\xf6\xf7", RM, M_OP, NONE, NONE, BMI2, 0, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0xf3, 2, 8, "\xf5\xf7", RM, M_OP, NONE, NONE, BMI2, 0, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
-    ROW(BMI, 0x66, 2, 8, "\xf7", RM, M_OP, NONE, NONE, BMI2, 0, F_Y | F_VEX | F_NDS | F_L0 | F_WW),
+    ROW(BMI, 0, 2, 8, "\xf2", RM, M_OP, NONE, NONE, BMI1, AF | PF, BMI_VEX),
+    ROW(BMI, 0, 2, 8, "\xf7", RM, M_OP, NONE, NONE, BMI1, AF | SF | PF, BMI_VEX),
+    ROW(BMI, 0, 2, 1, "\xf3", RM, M_OP, NONE, NONE, BMI1, AF | PF, BMI_VEX),
+    ROW(BMI, 0, 2, 2, "\xf3", RM, M_OP, NONE, NONE, BMI1, AF | PF, BMI_VEX),
+    ROW(BMI, 0, 2, 3, "\xf3", RM, M_OP, NONE, NONE, BMI1, AF | PF, BMI_VEX),
+    ROW(BMI, 0, 2, 8, "\xf5", RM, M_OP, NONE, NONE, BMI2, AF | PF, BMI_VEX),
+    ROW(BMI, 0xf2, 2, 8, "\xf5\xf6\xf7", RM, M_OP, NONE, NONE, BMI2, 0, BMI_VEX),
+    ROW(BMI, 0xf3, 2, 8, "\xf5\xf7", RM, M_OP, NONE, NONE, BMI2, 0, BMI_VEX),
+    ROW(BMI, 0x66, 2, 8, "\xf7", RM, M_OP, NONE, NONE, BMI2, 0, BMI_VEX),
     ROW(BMI, 0xf2, 3, 8, "\xf0", RM, M_OP, B, NONE, BMI2, 0, F_Y | F_VEX | F_L0 | F_WW),
 
     ROW(MOVE, 0, 0, 8, "\x88", RM, M_OP, NONE, NONE, BASE, 0, F_B | F_STORE),
@@ -166,7 +167,8 @@ const struct row rows_int[] = {
     ROW(X87, 0, 0, 4, "\xdd", M, 108, NONE, X87ENV, FPU, 0, 0),
     ROW(X87, 0, 0, 6, "\xdd", M, 108, NONE, X87ENV, FPU, 0, 0),
     X87R(0, "\xd8\xd9\xda\xdb\xdc\xdd\xde"), X87R(1, "\xd8\xd9\xda\xdb\xdc\xde"),
-    X87R(2, "\xd8\xda\xdb\xdd"), X87R(3, "\xd8\xda\xdb\xdd"), X87R(4, "\xd8\xd9\xdb\xdc\xdd\xde\xdf"),
+    X87R(2, "\xd8\xda\xdb\xdd"), X87R(3, "\xd8\xda\xdb\xdd"),
+    X87R(4, "\xd8\xd9\xdb\xdc\xdd\xde\xdf"),
     X87R(5, "\xd8\xd9\xda\xdb\xdc\xdd\xde\xdf"), X87R(6, "\xd8\xd9\xdb\xdc\xde\xdf"),
     X87R(7, "\xd8\xd9\xdc\xde"),
     ROW(X87, 0, 0, 8, "\x9b", NONE, 0, NONE, NONE, FPU, 0, 0),

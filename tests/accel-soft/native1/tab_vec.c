@@ -17,7 +17,8 @@
 const struct row rows_vec[] = {
     /* MMX */
     ROW(MMX, 0, 1, 8, "\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6f\x74\x75\x76\xd1\xd2\xd3"
-        "\xd4\xd5\xd8\xd9\xda\xdb\xdc\xdd\xde\xdf\xe0\xe1\xe2\xe3\xe4\xe5\xe8\xe9\xea\xeb\xec\xed\xee"
+        "\xd4\xd5\xd8\xd9\xda\xdb\xdc\xdd\xde\xdf\xe0\xe1\xe2\xe3\xe4\xe5\xe8\xe9\xea\xeb\xec"
+        "\xed\xee"
         "\xef\xf1\xf2\xf3\xf4\xf5\xf6\xf8\xf9\xfa\xfb\xfc\xfd\xfe", RM, 8, NONE, NONE, MMX, 0),
     ROW(MMX, 0, 1, 8, "\x7f", RM, 8, NONE, NONE, MMX, F_STORE),
     ROW(MMX, 0, 1, 8, "\x6e", RM, M_OP, NONE, NONE, MMX, F_Y),
@@ -32,7 +33,8 @@ const struct row rows_vec[] = {
     ROW(MMX, 0, 1, 8, "\xf7", R, 8, NONE, MASKMOV, MMX, 0),
     ROW(MMX, 0, 1, 8, "\xc4", RM, 2, B, NONE, MMX, 0),
     ROW(MMX, 0, 1, 8, "\xc5", R, 2, B, NONE, MMX, 0),
-    ROW(MMX, 0, 2, 8, "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x1c\x1d\x1e", RM, 8, NONE, NONE,
+    ROW(MMX, 0, 2, 8, "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x1c\x1d\x1e", RM, 8, NONE,
+        NONE,
         SSSE3, 0),
     ROW(MMX, 0, 3, 8, "\x0f", RM, 8, B, NONE, SSSE3, 0),
     ROW(MMX, 0xf3, 1, 8, "\xd6", R, 8, NONE, NONE, SSE2, 0),
@@ -42,10 +44,13 @@ const struct row rows_vec[] = {
     ROW(MMX, 0x66, 1, 8, "\x2c\x2d", RM, 16, NONE, MMX_CVT, SSE2, F_ALIGN),
 
     /* integer, 66h */
-    V66("\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x74\x75\x76\xd4\xd5\xd8\xd9\xda\xdb"
-        "\xdc\xdd\xde\xdf\xe0\xe3\xe4\xe5\xe8\xe9\xea\xeb\xec\xed\xee\xef\xf4\xf5\xf6\xf8\xf9\xfa\xfb"
+    V66("\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x74\x75\x76\xd4\xd5\xd8\xd9"
+        "\xda\xdb"
+        "\xdc\xdd\xde\xdf\xe0\xe3\xe4\xe5\xe8\xe9\xea\xeb\xec\xed\xee\xef\xf4\xf5\xf6\xf8\xf9"
+        "\xfa\xfb"
         "\xfc\xfd\xfe", SSE2),
-    ROW(SSE, 0x66, 1, 8, "\xd1\xd2\xd3\xe1\xe2\xf1\xf2\xf3", RM, 16, NONE, NONE, SSE2, PV | F_ALIGN),
+    ROW(SSE, 0x66, 1, 8, "\xd1\xd2\xd3\xe1\xe2\xf1\xf2\xf3", RM, 16, NONE, NONE, SSE2,
+        PV | F_ALIGN),
     ROW(SSE, 0x66, 1, 2, "\x71\x72\x73", R, 16, B, NONE, SSE2, PV),
     ROW(SSE, 0x66, 1, 4, "\x71\x72", R, 16, B, NONE, SSE2, PV),
     ROW(SSE, 0x66, 1, 6, "\x71\x72\x73", R, 16, B, NONE, SSE2, PV),
@@ -68,10 +73,12 @@ const struct row rows_vec[] = {
     ROW(SSE, 0x66, 1, 8, "\xc4", RM, 2, B, NONE, SSE2, F_BOTH | F_NDS | F_L0),
     ROW(SSE, 0x66, 1, 8, "\xc5", R, 2, B, NONE, SSE2, F_BOTH | F_L0),
     ROW(SSE, 0x66, 1, 8, "\xf7", R, 16, NONE, MASKMOV, SSE2, F_BOTH | F_L0),
-    ROW(SSE, 0x66, 2, 8, "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b", RM, M_VL, NONE, NONE, SSSE3, PV),
+    ROW(SSE, 0x66, 2, 8, "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b", RM, M_VL, NONE, NONE,
+        SSSE3, PV),
     ROW(SSE, 0x66, 2, 8, "\x1c\x1d\x1e", RM, M_VL, NONE, NONE, SSSE3, P2),
     ROW(SSE, 0x66, 3, 8, "\x0f", RM, M_VL, B, NONE, SSSE3, PV),
-    ROW(SSE, 0x66, 2, 8, "\x28\x29\x2b\x38\x39\x3a\x3b\x3c\x3d\x3e\x3f\x40\x37", RM, M_VL, NONE, NONE, SSE42, PV),
+    ROW(SSE, 0x66, 2, 8, "\x28\x29\x2b\x38\x39\x3a\x3b\x3c\x3d\x3e\x3f\x40\x37", RM, M_VL, NONE,
+        NONE, SSE42, PV),
     ROW(SSE, 0x66, 2, 8, "\x41", RM, 16, NONE, NONE, SSE41, F_BOTH | F_L0 | F_ALIGN),
     ROW(SSE, 0x66, 2, 8, "\x17", RM, M_VL, NONE, NONE, SSE41, P2),
     ROW(SSE, 0x66, 2, 8, "\x2a", M, M_VL, NONE, NONE, SSE41, P2 | F_ALIGN),
@@ -143,7 +150,8 @@ const struct row rows_vec[] = {
     ROW(SSE_FP, 0x66, 3, 8, "\x40", RM, M_VL, B, NONE, SSE41, PV),
     ROW(SSE_FP, 0x66, 3, 8, "\x41", RM, 16, B, NONE, SSE41, F_BOTH | F_NDS | F_L0 | F_ALIGN),
 
-    ROW(CRYPTO, 0x66, 2, 8, "\xdc\xdd\xde\xdf", RM, 16, NONE, NONE, AES, F_BOTH | F_NDS | F_L0 | F_ALIGN),
+    ROW(CRYPTO, 0x66, 2, 8, "\xdc\xdd\xde\xdf", RM, 16, NONE, NONE, AES,
+        F_BOTH | F_NDS | F_L0 | F_ALIGN),
     ROW(CRYPTO, 0x66, 2, 8, "\xdb", RM, 16, NONE, NONE, AES, F_BOTH | F_L0 | F_ALIGN),
     ROW(CRYPTO, 0x66, 3, 8, "\xdf", RM, 16, B, NONE, AES, F_BOTH | F_L0 | F_ALIGN),
     ROW(CRYPTO, 0x66, 3, 8, "\x44", RM, 16, B, NONE, PCLMUL, F_BOTH | F_NDS | F_L0 | F_ALIGN),
@@ -178,13 +186,15 @@ const struct row rows_vec[] = {
     ROW(AVX, 0x66, 3, 8, "\x4a\x4b\x4c", RM, M_VL, IS4, NONE, AVX2, F_VEX | F_NDS | F_LL | F_W0),
     ROW(AVX, 0x66, 2, 8, "\x45\x47", RM, M_VL, NONE, NONE, AVX2, F_VEX | F_NDS | F_LL | F_WW),
     ROW(AVX, 0x66, 2, 8, "\x46", RM, M_VL, NONE, NONE, AVX2, F_VEX | F_NDS | F_LL | F_W0),
-    ROW(AVX, 0x66, 2, 8, "\x2c\x2d\x2e\x2f", M, M_VL, NONE, VMASKMOV, AVX, F_VEX | F_NDS | F_LL | F_W0),
+    ROW(AVX, 0x66, 2, 8, "\x2c\x2d\x2e\x2f", M, M_VL, NONE, VMASKMOV, AVX,
+        F_VEX | F_NDS | F_LL | F_W0),
     ROW(AVX, 0x66, 2, 8, "\x8c\x8e", M, M_VL, NONE, VMASKMOV, AVX2, F_VEX | F_NDS | F_LL | F_WW),
     ROW(AVX, 0x66, 2, 8, "\x90\x91\x92\x93", M, 4, NONE, GATHER, AVX2, F_VEX | F_NDS | F_LL | F_WW),
     ROW(AVX, 0, 1, 8, "\x77", NONE, 0, NONE, NONE, AVX, F_VEX | F_LL),
     ROW(AVX_FP, 0x66, 2, 8, "\x13", RM, M_HALF, NONE, NONE, F16C, F_VEX | F_LL | F_W0),
     ROW(AVX_FP, 0x66, 3, 8, "\x1d", RM, M_HALF, B, NONE, F16C, F_VEX | F_LL | F_W0 | F_STORE),
-    ROW(FMA, 0x66, 2, 8, "\x96\x97\x98\x9a\x9c\x9e\xa6\xa7\xa8\xaa\xac\xae\xb6\xb7\xb8\xba\xbc\xbe", RM,
+    ROW(FMA, 0x66, 2, 8,
+        "\x96\x97\x98\x9a\x9c\x9e\xa6\xa7\xa8\xaa\xac\xae\xb6\xb7\xb8\xba\xbc\xbe", RM,
         M_VL, NONE, NONE, FMA, F_VEX | F_NDS | F_LL | F_WW),
     ROW(FMA, 0x66, 2, 8, "\x99\x9b\x9d\x9f\xa9\xab\xad\xaf\xb9\xbb\xbd\xbf", RM, 4, NONE, NONE, FMA,
         F_VEX | F_NDS | F_LIG | F_W0),

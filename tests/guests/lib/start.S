@@ -207,12 +207,10 @@ try_call:
     .code16
 ap_begin:
     cli
-    xorw %ax, %ax
+    movw %cs, %ax
     movw %ax, %ds
-    movl $AP_TRAMPOLINE + ap_gdt_desc - ap_begin, %ebx
-    lgdtl (%bx)
-1:  jmp 2f
-2:  movl %cr0, %eax
+    lgdtl ap_gdt_desc - ap_begin
+    movl %cr0, %eax
     orb $1, %al
     movl %eax, %cr0
     ljmpl $SEL_CODE32, $AP_TRAMPOLINE + ap32 - ap_begin
