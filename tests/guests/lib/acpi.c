@@ -27,12 +27,16 @@ static void read_madt(u64 t)
 {
     u64 end = t + get(t + 4, 4);
     acpi.lapic = (u32)get(t + 36, 4);
+    for (unsigned i = 0; i < 16; i++)
+        acpi.isa_gsi[i] = i;
     for (u64 e = t + 44; e + 2 <= end && get(e + 1, 1); e += get(e + 1, 1)) {
         u64 type = get(e, 1);
         if (type == 0 && get(e + 4, 4) & 1 && acpi.cpus < sizeof acpi.apic_id)
             acpi.apic_id[acpi.cpus++] = (u8)get(e + 3, 1);
         if (type == 1 && !acpi.ioapic)
             acpi.ioapic = (u32)get(e + 4, 4);
+        if (type == 2 && get(e + 3, 1) < 16) /* an override of an ISA line */
+            acpi.isa_gsi[get(e + 3, 1)] = (u32)get(e + 4, 4);
     }
 }
 

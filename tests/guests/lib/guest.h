@@ -134,7 +134,7 @@ bool wait_count(volatile u32 *counter, u32 n, u32 ms);
 struct acpi {
     u16 pm1a_evt, pm1a_cnt, pm_tmr, reset_port;
     u8 reset_value, cpus, apic_id[64];
-    u32 lapic, ioapic;
+    u32 lapic, ioapic, isa_gsi[16];
 };
 extern struct acpi acpi;
 
