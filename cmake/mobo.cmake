@@ -1,7 +1,7 @@
 # What every part of the tree is built with: options, warnings, and the three functions
 # mobo_library, mobo_plugin and mobo_test.
 
-option(MOBO_TESTS "build the tests" ON)
+set(MOBO_TESTS AUTO CACHE STRING "build the tests: ON, OFF, or AUTO: if cmocka is installed")
 set(MOBO_SANITIZE "" CACHE STRING "sanitizers for all code, such as address,undefined")
 set(MOBO_PARTS
     lib/virtqueue lib/aml
@@ -28,6 +28,13 @@ set(MOBO_DATA_DIR ${CMAKE_INSTALL_DATADIR}/mobo)
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
+if(MOBO_TESTS STREQUAL AUTO)
+  find_path(MOBO_CMOCKA cmocka.h)
+  if(NOT MOBO_CMOCKA)
+    message(STATUS "cmocka is not installed: the tests are not built")
+    set(MOBO_TESTS OFF)
+  endif()
+endif()
 
 add_library(mobo_options INTERFACE)
 target_compile_options(mobo_options INTERFACE

@@ -122,8 +122,8 @@ static void limit_logs(struct runtime *rt)
 }
 
 /*
- * The CPUs are held and the loops parked. Lines fall first, then CPUs, then objects in start order:
- * a loader of kernels comes last, and sets registers of CPUs that are reset already.
+ * The CPUs are held, the loops parked, and no work runs. Lines fall first, then CPUs, then objects
+ * in start order: a loader of kernels comes last, and sets registers of CPUs that are reset already.
  */
 static void machine_reset(struct runtime *rt)
 {
@@ -162,9 +162,11 @@ static uint32_t wait_request(struct runtime *rt)
     return asked;
 }
 
+/* Work writes into guest RAM that it was lent: none is left when kernels are loaded anew. */
 static void reset_now(struct runtime *rt)
 {
     loops_park(rt);
+    work_drain(rt);
     machine_reset(rt);
     machine_go(rt);
 }
@@ -208,9 +210,7 @@ static int machine_main(struct runtime *rt)
         return EXIT_OTHER;
     limit_logs(rt);
     stats_allow(rt, true);
-    loops_park(rt);
-    machine_reset(rt);
-    machine_go(rt);
+    reset_now(rt);
     do
         code = answer(rt, wait_request(rt));
     while (code == STILL_RUNNING);

@@ -8,10 +8,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* What they tell comes as an error of write() as well: EPIPE, EFBIG. */
+static const int ignored[] = { SIGPIPE, SIGXFSZ };
+
 struct signals {
     pthread_t thread;
     sigset_t set, old_set;
-    struct sigaction old_pipe;
+    struct sigaction old_action[sizeof ignored / sizeof *ignored];
     atomic_bool end;
     bool started;
 };
@@ -53,7 +56,8 @@ void signals_start(struct runtime *rt)
             sigaddset(&s->set, wanted[i]);
     }
     pthread_sigmask(SIG_BLOCK, &s->set, &s->old_set);
-    (void)sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, &s->old_pipe);
+    for (unsigned i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        (void)sigaction(ignored[i], &(struct sigaction){ .sa_handler = SIG_IGN }, &s->old_action[i]);
     s->started = pthread_create(&s->thread, NULL, signals_main, rt) == 0;
 }
 
@@ -67,7 +71,8 @@ void signals_end(struct runtime *rt)
         pthread_kill(s->thread, SIGUSR1);
         pthread_join(s->thread, NULL);
     }
-    (void)sigaction(SIGPIPE, &s->old_pipe, NULL);
+    for (unsigned i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        (void)sigaction(ignored[i], &s->old_action[i], NULL);
     pthread_sigmask(SIG_SETMASK, &s->old_set, NULL);
     free(s);
     rt->signals = NULL;

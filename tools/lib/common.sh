@@ -29,8 +29,8 @@ BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libltdl-dev libinih-d
 GUEST_PACKAGES="cpio kmod e2fsprogs dpkg"
 TEST_PACKAGES="$BUILD_PACKAGES $GUEST_PACKAGES libcmocka-dev libzydis-dev clang-14 libclang-rt-14-dev llvm-14 acpica-tools binutils tmux strace python3 qemu-system-x86 man-db"
 
-# build_preset NAME: configures and builds build/NAME.
+# build_preset NAME [CMAKE_ARGUMENT...]: configures and builds build/NAME.
 build_preset() {
-    (cd "$top" && cmake --preset "$1" ${MOBO_CMAKE_ARGS:-} && cmake --build --preset "$1") \
-        >"$top/build/$1.log" 2>&1 || { tail -40 "$top/build/$1.log" >&2; die "the $1 build failed: build/$1.log"; }
+    mkdir -p "$top/build"
+    (cd "$top" && cmake --preset "$@" && cmake --build --preset "$1") >"$top/build/$1.log" 2>&1 || { tail -40 "$top/build/$1.log" >&2; die "the $1 build failed: build/$1.log"; }
 }
