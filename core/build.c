@@ -14,6 +14,25 @@ const void *object_iface(const struct object *o, const char *id)
     return o->klass->c.provides[n].ops;
 }
 
+static const struct ini_key *path_key(const struct setting_list *list, const char *text)
+{
+    for (unsigned i = 0; i < list->count; i++) {
+        const struct setting *s = &list->items[i];
+        if (s->prop->type == MOBO_T_PATH && s->key && *s->key->value && s->value.text &&
+            strstr(text, s->value.text))
+            return s->key;
+    }
+    return NULL;
+}
+
+struct ini_pos object_place(const struct object *o, const char *text)
+{
+    const struct ini_key *key = NULL;
+    for (unsigned i = 0; !key && i < o->candidate_count; i++)
+        key = path_key(&front_object(o)->choices[i].own, text);
+    return key ? key->pos : o->section->pos;
+}
+
 /* All typed links have this shape (mobo_block_t, mobo_mmio_t, ...). */
 struct link {
     const void *ops;

@@ -89,7 +89,7 @@ struct object {
     /* the back's part */
     struct loop *loop;
     pthread_mutex_t lock;
-    bool built, inited, failed;
+    bool inited;
     struct object_runtime *rt;
 };
 
@@ -130,6 +130,9 @@ void machine_free(struct machine *m);
  * releases the first instance.
  */
 int object_build(struct object *o, unsigned n);
+
+/* Where to send the reader of TEXT, a failure of O: to the path it speaks of, or to the section. */
+struct ini_pos object_place(const struct object *o, const char *text);
 
 /* What the interface ID of an object is, or NULL. */
 const void *object_iface(const struct object *o, const char *id);

@@ -167,10 +167,13 @@ static void reason_add(struct object_runtime *r, const char *text)
 static int object_fail(mobo_obj_t *obj, int code, const char *text)
 {
     struct object *o = object_of(obj);
-    if (o->rt && o->rt->keep_reasons)
+    uint32_t kept = 0;
+    if (o->rt && o->rt->keep_reasons) {
         reason_add(o->rt, text);
-    else
-        log_at(o->section ? o->section->pos : (struct ini_pos){ 0 }, obj->name, "%s", text);
+    } else if (!o->rt || bucket_take(o->rt, &kept)) {
+        say_kept(o, kept);
+        log_at(object_place(o, text), obj->name, "%s", text);
+    }
     return code;
 }
 

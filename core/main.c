@@ -3,6 +3,7 @@
  * hands it on; exit codes are those of mobo(1).
  */
 #include "front.h"
+#include "os.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -159,6 +160,7 @@ static int dispatch(const struct args *a)
 int main(int argc, char **argv)
 {
     struct args a = { .level = MOBO_WARN };
+    os_std_fill();
     const char *bad = take_args(&a, argc, argv);
     if (bad)
         return usage_error("no option", bad);

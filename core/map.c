@@ -136,13 +136,14 @@ static int check_free(const struct runtime *rt, const struct region *r)
         const struct region *q = rt->map.regions[i];
         if (q == r || !q->enabled || q->priority != r->priority || !overlap(q, r))
             continue;
-        const char *who = r->owner ? r->owner->pub.name : "machine";
         const char *whose = q->owner ? q->owner->pub.name : "machine";
-        log_line(MOBO_WARN,
-                 "[%s]: %s at 0x%llx, 0x%llx bytes, lies over %s of [%s] at 0x%llx, 0x%llx bytes; "
-                 "move one of them",
-                 who, region_name(r), (unsigned long long)r->base, (unsigned long long)r->len,
-                 region_name(q), whose, (unsigned long long)q->base, (unsigned long long)q->len);
+        if (r->owner) /* RAM comes first, when there is nothing to lie over */
+            mobo_log(&r->owner->pub, MOBO_WARN,
+                     "%s at 0x%llx, 0x%llx bytes, lies over %s of [%s] at 0x%llx, 0x%llx bytes; "
+                     "move one of them",
+                     region_name(r), (unsigned long long)r->base, (unsigned long long)r->len,
+                     region_name(q), whose, (unsigned long long)q->base,
+                     (unsigned long long)q->len);
         return MOBO_EEXIST;
     }
     return 0;

@@ -68,7 +68,6 @@ static int object_try(struct object *o, unsigned n)
     if (rc < 0)
         object_release(o, built);
     o->inited = rc >= 0;
-    o->built = o->inited;
     return rc;
 }
 
@@ -77,18 +76,17 @@ static void say_reasons(struct object *o, unsigned n, int rc, unsigned level)
 {
     struct object_runtime *r = o->rt;
     const char *type = o->candidates[n].klass->type;
-    struct ini_pos pos = o->section ? o->section->pos : (struct ini_pos){ 0 };
     char *rest = NULL;
     char *text = r->reasons ? strtok_r(r->reasons, "\n", &rest) : NULL;
     for (; text; text = strtok_r(NULL, "\n", &rest)) {
         if (level == MOBO_ERROR)
-            log_at(pos, o->pub.name, "%s", text);
+            log_at(object_place(o, text), o->pub.name, "%s", text);
         else
             log_line(level, "[%s]: not %s: %s", o->pub.name, type, text);
         rc = 0;
     }
     if (rc && level == MOBO_ERROR)
-        log_at(pos, o->pub.name, "%s does not start and gives no reason (error %d)", type, rc);
+        log_at(object_place(o, ""), o->pub.name, "%s does not start and gives no reason (error %d)", type, rc);
     else if (rc)
         log_line(level, "[%s]: not %s (error %d)", o->pub.name, type, rc);
     free(r->reasons);

@@ -55,4 +55,7 @@ unsigned os_pollset_take(int set, struct os_ready *ready, unsigned max);
 
 void os_thread_name(const char *name);
 
+/* Fill closed ones of descriptors 0 to 2, or the next file opened were standard error. */
+void os_std_fill(void);
+
 #endif

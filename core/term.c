@@ -12,8 +12,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { FATAL_COUNT = 6 };
-static const int fatal[FATAL_COUNT] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS };
+enum { FATAL_COUNT = 9 };
+static const int fatal[FATAL_COUNT] = { SIGSEGV, SIGBUS,  SIGILL,  SIGFPE, SIGABRT,
+                                        SIGSYS,  SIGQUIT, SIGXCPU, SIGALRM };
 
 static struct termios saved;
 static volatile sig_atomic_t have_saved;

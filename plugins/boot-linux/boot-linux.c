@@ -23,7 +23,7 @@ static int place_initrd(struct boot *b)
     struct plan *plan = &b->plan;
     uint64_t top = b->low_ram;
     if (plan->initrd_max && plan->initrd_max < top)
-        top = plan->initrd_max + 1;
+        top = (plan->initrd_max + 1) & ~4095ull;
     uint64_t need = (b->initrd_image.len + 4095) & ~4095ull;
     if (need > top || top - need < plan->high)
         return mobo_fail(b->obj,
@@ -31,7 +31,7 @@ static int place_initrd(struct boot *b)
                          "%llu MiB; set memory in [machine]", b->initrd,
                          (unsigned long long)(need >> 20), (unsigned long long)(plan->high >> 20),
                          (unsigned long long)(top >> 20));
-    b->initrd_gpa = (top - need) & ~4095ull;
+    b->initrd_gpa = top - need;
     return 0;
 }
 
@@ -53,6 +53,9 @@ static int make_plan(struct boot *b)
         rc = bzimage_plan(b, &b->plan);
     if (rc > 0 && b->protocol != PROTO_BZIMAGE)
         rc = elf_plan(b, &b->plan);
+    if (rc > 0 && b->protocol > PROTO_BZIMAGE)
+        return mobo_fail(b->obj, "kernel %s is no ELF vmlinux for x86; leave protocol out unless it "
+                                 "is one", b->kernel);
     if (rc > 0)
         return mobo_fail(b->obj, "kernel %s is neither a bzImage nor an ELF vmlinux for x86",
                          b->kernel);

@@ -32,6 +32,7 @@ enum { SEL_CODE = 0x10, SEL_DATA = 0x18, SEL_TSS = 0x20 }; /* boot.rst: __BOOT_C
 struct image {
     int fd;
     uint64_t len;
+    const char *path;
 };
 
 enum protocol { PROTO_AUTO, PROTO_BZIMAGE, PROTO_LINUX64, PROTO_PVH };
@@ -65,7 +66,7 @@ struct boot {
     uint64_t low_ram;           /* RAM from 0 up to here without a hole */
 };
 
-/* image.c */
+/* image.c; a file that has become shorter since image_open is an error that names it. */
 int image_open(mobo_obj_t *obj, const char *what, const char *path, struct image *img);
 void image_close(struct image *img);
 int image_read(mobo_obj_t *obj, const struct image *img, uint64_t off, void *buf, uint64_t len);
@@ -82,5 +83,7 @@ int params_linux(struct boot *b);
 int pvh_start(struct boot *b);
 int regs_set(struct boot *b, enum entry entry, uint64_t rip, uint64_t rsi, uint64_t rbx);
 int guest_write(struct boot *b, uint64_t gpa, const void *buf, uint64_t len);
+/* The memory map, at most MAX ranges of it: how many, or a negative error with its message. */
+int memory_map(struct boot *b, mobo_mem_range_t *range, int max);
 
 #endif

@@ -7,6 +7,7 @@
 /* Offsets in the file, which are those in struct boot_params. */
 enum {
     HDR_SETUP_SECTS = 0x1f1,
+    HDR_SYSSIZE = 0x1f4, /* the protected-mode code in units of 16 bytes */
     HDR_BOOT_FLAG = 0x1fe,
     HDR_JUMP = 0x200, /* the second byte says where the header ends */
     HDR_MAGIC = 0x202,
@@ -44,10 +45,13 @@ int bzimage_plan(struct boot *b, struct plan *plan)
         return 1;
 
     uint64_t version = le(head + HDR_VERSION, 2);
-    if (version < 0x0206 || !(head[HDR_LOADFLAGS] & LOADED_HIGH))
+    if (version < 0x0206)
         return mobo_fail(b->obj, "kernel %s speaks boot protocol %llu.%02llu; 2.06 or newer is needed",
                          b->kernel, (unsigned long long)(version >> 8),
                          (unsigned long long)(version & 0xff));
+    if (!(head[HDR_LOADFLAGS] & LOADED_HIGH))
+        return mobo_fail(b->obj, "kernel %s is a zImage, made for low memory; a bzImage is needed",
+                         b->kernel);
     uint64_t sects = head[HDR_SETUP_SECTS] ? head[HDR_SETUP_SECTS] : 4;
     uint64_t off = (sects + 1) * 512;
     if (off >= img->len)
@@ -55,7 +59,10 @@ int bzimage_plan(struct boot *b, struct plan *plan)
                          b->kernel, (unsigned long long)off, (unsigned long long)img->len);
 
     uint64_t load = ADDR_HIGH, size = img->len - off;
-    uint64_t mem = size;
+    uint64_t mem = size, code = le(head + HDR_SYSSIZE, 4) * 16;
+    if (code > size) /* a signature may follow the code, so that it may be less */
+        return mobo_fail(b->obj, "kernel %s is cut off: %llu bytes of code are announced, %llu there",
+                         b->kernel, (unsigned long long)code, (unsigned long long)size);
     if (version >= 0x020a) {
         if (head[HDR_RELOCATABLE] && le(head + HDR_PREF_ADDRESS, 8) > load)
             load = le(head + HDR_PREF_ADDRESS, 8);
@@ -71,8 +78,10 @@ int bzimage_plan(struct boot *b, struct plan *plan)
             load = align;
         if (load > b->low_ram || mem > b->low_ram - load)
             return mobo_fail(b->obj,
-                             "kernel %s needs memory up to %llu MiB; set memory in [machine]",
-                             b->kernel, (unsigned long long)((load + mem + 0xfffff) >> 20));
+                             "kernel %s needs %llu MiB from 0x%llx on, and RAM from 0 on ends at "
+                             "%llu MiB; set memory in [machine]",
+                             b->kernel, (unsigned long long)((mem + 0xfffff) >> 20),
+                             (unsigned long long)load, (unsigned long long)(b->low_ram >> 20));
     }
     bool is64 = version >= 0x020c && (le(head + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64);
     plan->entry = is64 ? ENTRY_LINUX64 : ENTRY_LINUX32;

@@ -107,9 +107,13 @@ int elf_plan(struct boot *b, struct plan *plan)
         return rc;
     if (memcmp(e.e_ident, ELFMAG, SELFMAG))
         return 1;
-    bool is64 = e.e_ident[EI_CLASS] == ELFCLASS64;
+    unsigned class = e.e_ident[EI_CLASS];
+    if ((class != ELFCLASS32 && class != ELFCLASS64) || e.e_ident[EI_DATA] != ELFDATA2LSB)
+        return mobo_fail(b->obj, "kernel %s is an ELF file of class %u and byte order %u, not x86",
+                         b->kernel, class, e.e_ident[EI_DATA]);
+    bool is64 = class == ELFCLASS64;
     uint64_t phoff = e.e_phoff, entry = e.e_entry, count = e.e_phnum;
-    unsigned machine = e.e_machine, size = sizeof(Elf64_Phdr);
+    unsigned machine = e.e_machine, size = sizeof(Elf64_Phdr), entsize = e.e_phentsize;
     if (!is64) {
         Elf32_Ehdr e32;
         memcpy(&e32, &e, sizeof e32);
@@ -117,6 +121,7 @@ int elf_plan(struct boot *b, struct plan *plan)
         entry = e32.e_entry;
         count = e32.e_phnum;
         size = sizeof(Elf32_Phdr);
+        entsize = e32.e_phentsize;
     }
     if (machine != (is64 ? EM_X86_64 : EM_386))
         return mobo_fail(b->obj, "kernel %s is an ELF file for machine %u, not x86", b->kernel,
@@ -124,6 +129,9 @@ int elf_plan(struct boot *b, struct plan *plan)
     if (count == 0 || count > PHDRS_MAX)
         return mobo_fail(b->obj, "kernel %s has %llu program headers; 1 to %d are possible",
                          b->kernel, (unsigned long long)count, PHDRS_MAX);
+    if (entsize != size)
+        return mobo_fail(b->obj, "kernel %s is damaged: its program headers have %u bytes, not %u",
+                         b->kernel, entsize, size);
     uint64_t pvh = 0;
     for (uint64_t i = 0; i < count; i++) {
         struct phdr ph;

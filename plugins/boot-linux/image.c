@@ -11,6 +11,7 @@
 int image_open(mobo_obj_t *obj, const char *what, const char *path, struct image *img)
 {
     struct stat st;
+    img->path = path;
     img->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (img->fd < 0)
         return mobo_fail_code(obj, errno == ENOENT ? MOBO_ENOENT : MOBO_EACCES, "%s %s: %s", what,
@@ -41,11 +42,11 @@ int image_read(mobo_obj_t *obj, const struct image *img, uint64_t off, void *buf
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return mobo_fail_code(obj, MOBO_EIO, "reading at byte %llu: %s",
+            return mobo_fail_code(obj, MOBO_EIO, "reading %s at byte %llu: %s", img->path,
                                   (unsigned long long)off, strerror(errno));
         if (n == 0)
-            return mobo_fail_code(obj, MOBO_EIO, "the file ends at byte %llu, inside its own data",
-                                  (unsigned long long)off);
+            return mobo_fail_code(obj, MOBO_EIO, "%s is cut off or damaged: it ends at byte %llu",
+                                  img->path, (unsigned long long)off);
         p += n;
         off += (uint64_t)n;
         len -= (uint64_t)n;

@@ -44,20 +44,35 @@ int guest_write(struct boot *b, uint64_t gpa, const void *buf, uint64_t len)
                                (unsigned long long)gpa) : 0;
 }
 
+int memory_map(struct boot *b, mobo_mem_range_t *range, int max)
+{
+    for (int n = 0;; n++) {
+        mobo_mem_range_t r;
+        int rc = b->obj->host->fw->memory(b->obj, (uint32_t)n, &r);
+        if (rc < 0)
+            return mobo_fail_code(b->obj, rc, "no memory for the memory map");
+        if (rc == 0)
+            return n;
+        if (n == max)
+            return mobo_fail(b->obj, "the memory map has more than %d pieces", max);
+        range[n] = r;
+    }
+}
+
 /* The words of MOBO_MEM_... are the numbers of e820 (ACPI 6.5, table 15.2). */
 static int put_e820(struct boot *b, uint8_t *zp)
 {
-    mobo_mem_range_t r;
-    uint32_t n = 0;
-    while (b->obj->host->fw->memory(b->obj, n, &r)) {
-        if (n == ZP_E820_MAX)
-            return mobo_fail(b->obj, "the memory map has more than %d pieces", ZP_E820_MAX);
-        uint8_t *e = zp + ZP_E820 + 20 * n++;
-        put(e, r.base, 8);
-        put(e + 8, r.len, 8);
-        put(e + 16, r.kind, 4);
+    mobo_mem_range_t range[ZP_E820_MAX];
+    int n = memory_map(b, range, ZP_E820_MAX);
+    if (n < 0)
+        return n;
+    for (int i = 0; i < n; i++) {
+        uint8_t *e = zp + ZP_E820 + 20 * i;
+        put(e, range[i].base, 8);
+        put(e + 8, range[i].len, 8);
+        put(e + 16, range[i].kind, 4);
     }
-    put(zp + ZP_E820_COUNT, n, 1);
+    put(zp + ZP_E820_COUNT, (uint64_t)n, 1);
     return 0;
 }
 

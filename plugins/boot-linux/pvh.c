@@ -45,13 +45,14 @@ int pvh_start(struct boot *b)
     if (b->acpi.ops)
         p.info.rsdp = mobo_acpi_rsdp(b->acpi);
     p.info.memmap = ADDR_START_INFO + offsetof(struct pvh_block, map);
-    mobo_mem_range_t r;
-    while (b->obj->host->fw->memory(b->obj, p.info.memmap_entries, &r)) {
-        if (p.info.memmap_entries == MEMMAP_MAX)
-            return mobo_fail(b->obj, "the memory map has more than %d pieces", MEMMAP_MAX);
-        p.map[p.info.memmap_entries++] =
-            (struct memmap_entry){ .addr = r.base, .size = r.len, .type = r.kind };
-    }
+    mobo_mem_range_t range[MEMMAP_MAX];
+    int n = memory_map(b, range, MEMMAP_MAX);
+    if (n < 0)
+        return n;
+    for (int i = 0; i < n; i++)
+        p.map[i] = (struct memmap_entry){ .addr = range[i].base, .size = range[i].len,
+                                          .type = range[i].kind };
+    p.info.memmap_entries = (uint32_t)n;
     int rc = guest_write(b, ADDR_START_INFO, &p, sizeof p);
     return rc ? rc : regs_set(b, ENTRY_PVH, b->plan.start, 0, ADDR_START_INFO);
 }

@@ -1,5 +1,6 @@
 /*
- * fake.c: see fake.h. It stands in for the front: object_build() and object_iface() are here.
+ * fake.c: see fake.h. It stands in for the front: object_build(), object_place() and object_iface()
+ * are here.
  */
 #include "fake.h"
 
@@ -30,6 +31,12 @@ int object_build(struct object *o, unsigned n)
         return MOBO_ENOMEM;
     memcpy(o->self, &pub, sizeof pub);
     return 0;
+}
+
+struct ini_pos object_place(const struct object *o, const char *text)
+{
+    (void)text;
+    return o->section ? o->section->pos : (struct ini_pos){ 0 };
 }
 
 const void *object_iface(const struct object *o, const char *id)

@@ -206,12 +206,54 @@ static void full_disk(void **state)
     }
 }
 
+/* Nothing that is opened later may become standard input, output or error. */
+static void closed_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command, *closed;
+        int code;
+    } cases[] = {
+        { "check", "<&-", 0 },           { "check", ">&-", 0 },
+        { "check", "2>&-", 0 },          { "check", "<&- >&-", 0 },
+        { "check", "<&- >&- 2>&-", 0 },  { "explain", "<&-", 0 },
+        { "explain", "<&- >&-", 1 },     { "explain", "<&- >&- 2>&-", 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char line[1024];
+        (void)snprintf(line, sizeof line, "%s %s m.ini >/dev/null 2>x.ini %s", MOBO_EXE,
+                       cases[i].command, cases[i].closed);
+        int status = system(line);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) != cases[i].code)
+            print_message("%s %s\n", cases[i].command, cases[i].closed);
+        assert_int_equal(WEXITSTATUS(status), cases[i].code);
+    }
+}
+
+/* A file that is missing when the machine starts: the line that names it is what is wrong. */
+static void missing_file(void **state)
+{
+    (void)state;
+    write_text("x.ini", "[accel]\ntype = test-front/accel\n"
+                        "[d0]\ntype = test-front/disk\n\npath = no.img\n");
+    RUN(2, "run", "x.ini");
+    assert_int_equal(exit_code(&said), 2);
+    assert_int_equal(said.lines, 1);
+    has("x.ini:6: [d0]: /");
+    has("/no.img does not exist\n");
+    RUN(2, "run", "x.ini", "d0.path=/no/where.img");
+    assert_int_equal(exit_code(&said), 2);
+    assert_string_equal(said.text, "command line: [d0]: /no/where.img does not exist\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check),        cmocka_unit_test(explain),
         cmocka_unit_test(command_line), cmocka_unit_test(list_and_describe),
         cmocka_unit_test(needs_accel),  cmocka_unit_test(full_disk),
+        cmocka_unit_test(closed_files), cmocka_unit_test(missing_file),
     };
     return cmocka_run_group_tests(tests, enter, leave);
 }

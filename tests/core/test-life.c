@@ -285,6 +285,74 @@ static void test_reset_storm(void **state)
     assert_int_equal(atomic_load(&seen_reset[0]), STORM + 1);
 }
 
+/* ---- resets and work ------------------------------------------------------------------------- */
+
+/* Its work writes into guest RAM that it borrowed, as a disk's does: never during a reset or after. */
+struct worker {
+    mobo_obj_t *obj;
+    uint8_t *ram;
+    unsigned resets;
+    atomic_uint started, writing, written, done;
+};
+
+static struct worker *worker;
+
+static void worker_write(void *arg)
+{
+    struct worker *w = arg;
+    atomic_fetch_add(&w->writing, 1);
+    atomic_fetch_add(&w->started, 1);
+    usleep(30000);
+    memset(w->ram, 0xee, 4096);
+    atomic_fetch_add(&w->written, 1);
+    atomic_fetch_sub(&w->writing, 1);
+}
+
+static void worker_done(void *self, void *arg)
+{
+    struct worker *w = self;
+    CHECK(arg == self);
+    atomic_fetch_add(&w->done, 1);
+}
+
+static void worker_reset(void *self)
+{
+    struct worker *w = self;
+    void *host;
+    uint64_t got;
+    CHECK(atomic_load(&w->writing) == 0 && atomic_load(&w->written) == 6 * w->resets);
+    w->resets++;
+    worker = w;
+    CHECK(mobo_dma_map(w->obj, 0x1000, 4096, 1, &host, &got) == 0 && got == 4096);
+    w->ram = host;
+    memset(w->ram, 0x11, 4096); /* a kernel, loaded anew */
+}
+
+static int guest_works(struct fake_cpu *cpu)
+{
+    unsigned n = (unsigned)cpu->resets;
+    for (unsigned i = 0; i < 4096; i++)
+        CHECK(worker->ram[i] == 0x11);
+    CHECK(fake_wait(&worker->done, 6 * (n - 1))); /* of before the reset: late, but not lost */
+    if (n > 3)
+        return over();
+    for (unsigned i = 0; i < 6; i++) /* more than there are threads: some only wait */
+        CHECK(mobo_work(worker->obj, worker_write, worker_done, worker) == 0);
+    CHECK(fake_wait(&worker->started, 6 * (n - 1) + 1));
+    fake_request(MOBO_VM_RESET);
+    return FAKE_HALT;
+}
+
+static void test_reset_waits(void **state)
+{
+    static const mobo_class_t c = { MOBO_CLASS(struct worker, NULL, NULL), .name = "worker",
+                                    .summary = "-", .reset = worker_reset };
+    (void)state;
+    fake_new(1, 2 << 20, guest_works);
+    fake_add("worker", &c, NULL);
+    assert_int_equal(fake_run(), EXIT_GUEST_OFF);
+}
+
 /* ---- requests and exit codes ----------------------------------------------------------------- */
 
 static uint32_t ask;     /* a request, or 100 + a reason to stop */
@@ -572,6 +640,36 @@ static void test_log_limit(void **state)
     assert_non_null(strstr(log_text, "queue 0 broken?[2J"));
 }
 
+/* What a guest can make fail again and again (a window moved over another) does not fill the log. */
+static int guest_floods(struct fake_cpu *cpu)
+{
+    mobo_place_t place = { .size = sizeof place, .space = MOBO_SPACE_IO, .base = 0x200,
+                           .region = &plain_regs };
+    uint32_t handle;
+    (void)cpu;
+    CHECK(mobo_region_add(plain->obj, &place, &handle) == 0);
+    for (unsigned i = 0; i < 500; i++) {
+        CHECK(plain->obj->host->mem->region_move(plain->obj, handle, 0x100, 1) == MOBO_EEXIST);
+        CHECK(mobo_fail(&fake.list[1]->pub, "no %u", i) < 0);
+    }
+    return over();
+}
+
+static void test_flood(void **state)
+{
+    (void)state;
+    fake_new(1, 2 << 20, guest_floods);
+    fake_add("chip", &chip_class, NULL);
+    fake_add("plain", &plain_class, NULL);
+    log_catch();
+    int code = fake_run();
+    log_caught();
+    assert_int_equal(code, EXIT_GUEST_OFF);
+    assert_in_range(count_of("mobo: [plain]: regs at 0x100, 0x4 bytes, lies over regs"), 20, 22);
+    assert_in_range(count_of("[chip]: no "), 20, 22);
+    assert_int_equal(count_of(" more lines suppressed\n"), 2);
+}
+
 static int guest_stats(struct fake_cpu *cpu)
 {
     fake_out(cpu, 0x80, 0, 1);
@@ -596,6 +694,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wires),       cmocka_unit_test(test_bad_wire),
         cmocka_unit_test(test_reset_storm), cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_reset_waits), cmocka_unit_test(test_flood),
         cmocka_unit_test(test_pause),       cmocka_unit_test(test_signal),
         cmocka_unit_test(test_alternative), cmocka_unit_test(test_all_fail),
         cmocka_unit_test(test_no_accel),    cmocka_unit_test(test_log_limit),

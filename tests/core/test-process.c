@@ -4,6 +4,7 @@
  */
 #include "fake.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static pid_t child_on_terminal(const char *terminal)
 
 static void test_terminal(void **state)
 {
-    static const int ways[] = { 0, SIGSEGV, SIGBUS, SIGABRT };
+    static const int ways[] = { 0, SIGSEGV, SIGBUS, SIGABRT, SIGQUIT, SIGXCPU, SIGALRM };
     (void)state;
     for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
         int master = posix_openpt(O_RDWR | O_NOCTTY);
@@ -173,6 +174,36 @@ static void test_few_files(void **state)
     assert_int_equal(ended + worked, 35);
 }
 
+/* A file as large as it may be is an error of write(), and not the end. */
+static int guest_writes(struct fake_cpu *cpu)
+{
+    char name[] = "/tmp/mobo-test-XXXXXX";
+    struct rlimit small = { 4096, 4096 };
+    (void)cpu;
+    CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    int fd = mkstemp(name);
+    (void)unlink(name);
+    CHECK(fd >= 0 && pwrite(fd, "x", 1, 4096) == -1 && errno == EFBIG);
+    close(fd);
+    fake_request(MOBO_VM_OFF);
+    return FAKE_HALT;
+}
+
+static void test_file_size(void **state)
+{
+    int status;
+    (void)state;
+    pid_t pid = fork();
+    if (!pid) {
+        fake_new(1, 2 << 20, guest_writes);
+        int code = machine_run(&fake.m, false);
+        _exit(atomic_load(&fake_failures) ? 99 : code);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), EXIT_GUEST_OFF);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_second_signal),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_few_files),
+        cmocka_unit_test(test_file_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /*
  * test-front: classes for the tests of the INI reader and the schema check: one of each role, and
- * a device with a property of every type. Nothing here is ever run.
+ * a device with a property of every type. Nothing here runs: a disk never starts.
  */
 #include "test-front.h"
 
@@ -141,6 +141,12 @@ static const mobo_prop_t disk_props[] = {
     MOBO_PATH(struct disk, path, NULL, "image file"),
     MOBO_END,
 };
+static int disk_init(void *self)
+{
+    struct disk *d = self;
+    return mobo_fail_code(d->obj, MOBO_ENOENT, "%s does not exist", d->path);
+}
+
 static const mobo_block_ops_t disk_ops = { .size = sizeof disk_ops,
                                            .info = info,
                                            .submit = submit };
@@ -150,6 +156,7 @@ static const mobo_class_t disk = {
     .name = "disk",
     .summary = "backend",
     .provides = disk_provides,
+    .init = disk_init,
 };
 
 static const mobo_prop_t dev_props[] = {
