@@ -141,8 +141,8 @@ static void machine_go(struct runtime *rt)
 {
     clock_start(rt);
     loops_go(rt);
-    /* A loader that gave up in its reset has asked for the end: then no CPU runs. */
-    if (!(atomic_load(&rt->control.requests) & (BIT_FAIL | BIT_QUIT | BIT_SIGNAL)))
+    /* A loader that gave up in its reset, or a CPU before it, has asked for the end: none runs. */
+    if (!(atomic_load(&rt->control.requests) & (BIT_FAIL | BIT_OFF | BIT_QUIT | BIT_SIGNAL)))
         vcpus_go(rt);
 }
 

@@ -179,11 +179,23 @@ static void *loop_main(void *arg)
 
 /* ---- birth and death ------------------------------------------------------------------------- */
 
+/* The first uv_loop_init() aborts the process if it gets no descriptors for its pipe. */
+static bool descriptors_left(void)
+{
+    int fd[4]; /* an epoll set, a pipe, an event */
+    unsigned want = sizeof fd / sizeof *fd, n = 0;
+    while (n < want && (fd[n] = os_event_new(false)) >= 0)
+        n++;
+    for (unsigned i = 0; i < n; i++)
+        close(fd[i]);
+    return n == want;
+}
+
 static bool loop_open(struct loop *l)
 {
     l->timer_fd = os_timer_new();
     l->set_fd = os_pollset_new();
-    if (l->timer_fd < 0 || l->set_fd < 0 || uv_loop_init(&l->uv) < 0)
+    if (l->timer_fd < 0 || l->set_fd < 0 || !descriptors_left() || uv_loop_init(&l->uv) < 0)
         return false;
     l->uv_ok = true;
     /* The timer's and the set's descriptors are ours alone: uv_poll may make them non-blocking. */

@@ -142,6 +142,14 @@ void settings_machine(struct front *f)
         if (bytes % 4096)
             fault(f, k->pos, "machine", "%s = %.80s: not a multiple of 4K", k->name, k->value);
     }
+    uint64_t page = set->huge_pages == HUGE_2M   ? 2 * MIB
+                    : set->huge_pages == HUGE_1G ? 1024 * MIB
+                                                 : 1;
+    const struct ini_key *huge = list->items[4].key; /* set, or it is `no` */
+    if (set->memory % page)
+        fault(f, huge->pos, "machine", "huge-pages = %s: memory = %llu bytes is not a multiple of "
+              "this size; use `try` to start without", huge->value,
+              (unsigned long long)set->memory);
 }
 
 /* [machine]: the same tables, into struct machine_settings. */

@@ -56,8 +56,9 @@ void signals_start(struct runtime *rt)
             sigaddset(&s->set, wanted[i]);
     }
     pthread_sigmask(SIG_BLOCK, &s->set, &s->old_set);
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
     for (unsigned i = 0; i < sizeof ignored / sizeof *ignored; i++)
-        (void)sigaction(ignored[i], &(struct sigaction){ .sa_handler = SIG_IGN }, &s->old_action[i]);
+        (void)sigaction(ignored[i], &ignore, &s->old_action[i]);
     s->started = pthread_create(&s->thread, NULL, signals_main, rt) == 0;
 }
 

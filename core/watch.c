@@ -4,6 +4,7 @@
  */
 #include "runtime.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -23,7 +24,7 @@ static int watch_poll(mobo_watch_t *w, uint32_t events)
     if (rc != 1)
         return rc;
     w->stand_in = os_event_new(true);
-    return w->stand_in < 0 ? -1 : os_pollset_set(set, w->stand_in, 0, OS_READ, w);
+    return w->stand_in < 0 ? -errno : os_pollset_set(set, w->stand_in, 0, OS_READ, w);
 }
 
 static mobo_watch_t *watch_new(struct object *o, int fd)

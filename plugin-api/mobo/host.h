@@ -140,7 +140,10 @@ typedef struct mobo_task_api {
     uint32_t size, _pad;
     /* [any] Run fn(self, arg) [locked] on OBJ's loop, in the order of the posts. */
     int (*post)(mobo_obj_t *obj, void (*fn)(void *self, void *arg), void *arg);
-    /* [any] Run fn(arg) on a worker thread without a lock, then done(self, arg) [locked]. */
+    /*
+     * [any] Run fn(arg) on a worker thread without a lock, then done(self, arg) [locked]. A reset
+     * waits for every fn, so fn never waits for the loop; done may come after the reset.
+     */
     int (*work)(mobo_obj_t *obj, void (*fn)(void *arg), void (*done)(void *self, void *arg),
                 void *arg);
     /*

@@ -4,6 +4,8 @@
  */
 #include "run.h"
 
+#include <signal.h>
+
 static struct said said, again;
 
 static const char machine[] =
@@ -231,6 +233,32 @@ static void closed_files(void **state)
     }
 }
 
+/* SIGUSR1 asks a running machine for statistics; one that does not run yet survives it. */
+static void early_signal(void **state)
+{
+    int ends[2], status;
+    char byte;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)dup2(ends[1], 2);
+        execl(MOBO_EXE, "mobo", "-v", "check", "m.ini", NULL);
+        _exit(99);
+    }
+    (void)close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1); /* it is loading plugins */
+    for (int i = 0; i < 100 && kill(pid, SIGUSR1) == 0; i++)
+        (void)usleep(10);
+    while (read(ends[0], &byte, 1) == 1)
+        ;
+    (void)close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* A file that is missing when the machine starts: the line that names it is what is wrong. */
 static void missing_file(void **state)
 {
@@ -254,6 +282,7 @@ int main(void)
         cmocka_unit_test(command_line), cmocka_unit_test(list_and_describe),
         cmocka_unit_test(needs_accel),  cmocka_unit_test(full_disk),
         cmocka_unit_test(closed_files), cmocka_unit_test(missing_file),
+        cmocka_unit_test(early_signal),
     };
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -400,6 +400,30 @@ static void test_exit_codes(void **state)
     }
 }
 
+/* Power-off, asked for while a reset is already under way: the guest does not come up once more. */
+static int guest_changes_its_mind(struct fake_cpu *cpu)
+{
+    if (cpu->index)
+        return FAKE_HALT;
+    runs++;
+    fake_request(MOBO_VM_RESET);
+    while (atomic_load(&fake.rt->control.requests))
+        usleep(100);
+    fake_request(MOBO_VM_OFF);
+    return FAKE_HALT;
+}
+
+static void test_off_in_reset(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) { /* it would be seen now and then */
+        runs = 0;
+        fake_new(4, 2 << 20, guest_changes_its_mind);
+        assert_int_equal(fake_run(), EXIT_GUEST_OFF);
+        assert_int_equal(runs, 1);
+    }
+}
+
 /* A crash that pauses: the clock stands, the loops go on, and the user can leave. */
 static uint64_t paused_at;
 
@@ -694,7 +718,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wires),       cmocka_unit_test(test_bad_wire),
         cmocka_unit_test(test_reset_storm), cmocka_unit_test(test_exit_codes),
-        cmocka_unit_test(test_reset_waits), cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_reset_waits), cmocka_unit_test(test_off_in_reset),
+        cmocka_unit_test(test_flood),
         cmocka_unit_test(test_pause),       cmocka_unit_test(test_signal),
         cmocka_unit_test(test_alternative), cmocka_unit_test(test_all_fail),
         cmocka_unit_test(test_no_accel),    cmocka_unit_test(test_log_limit),
