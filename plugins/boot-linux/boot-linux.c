@@ -54,8 +54,8 @@ static int make_plan(struct boot *b)
     if (rc > 0 && b->protocol != PROTO_BZIMAGE)
         rc = elf_plan(b, &b->plan);
     if (rc > 0 && b->protocol > PROTO_BZIMAGE)
-        return mobo_fail(b->obj, "kernel %s is no ELF vmlinux for x86; leave protocol out unless it "
-                                 "is one", b->kernel);
+        return mobo_fail(b->obj, "kernel %s is no ELF vmlinux for x86; leave protocol out unless "
+                                 "it is one", b->kernel);
     if (rc > 0)
         return mobo_fail(b->obj, "kernel %s is neither a bzImage nor an ELF vmlinux for x86",
                          b->kernel);

@@ -59,9 +59,13 @@ int bzimage_plan(struct boot *b, struct plan *plan)
                          b->kernel, (unsigned long long)off, (unsigned long long)img->len);
 
     uint64_t load = ADDR_HIGH, size = img->len - off;
+    bool is64 = version >= 0x020c && (le(head + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64);
+    uint64_t entry = is64 ? 0x200 : 0; /* boot.rst, "64-bit Boot Protocol" */
     uint64_t mem = size, code = le(head + HDR_SYSSIZE, 4) * 16;
+    if (code <= entry)
+        code = entry + 1;
     if (code > size) /* a signature may follow the code, so that it may be less */
-        return mobo_fail(b->obj, "kernel %s is cut off: %llu bytes of code are announced, %llu there",
+        return mobo_fail(b->obj, "kernel %s is cut off: it needs %llu bytes of code and has %llu",
                          b->kernel, (unsigned long long)code, (unsigned long long)size);
     if (version >= 0x020a) {
         if (head[HDR_RELOCATABLE] && le(head + HDR_PREF_ADDRESS, 8) > load)
@@ -83,9 +87,8 @@ int bzimage_plan(struct boot *b, struct plan *plan)
                              b->kernel, (unsigned long long)((mem + 0xfffff) >> 20),
                              (unsigned long long)load, (unsigned long long)(b->low_ram >> 20));
     }
-    bool is64 = version >= 0x020c && (le(head + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64);
     plan->entry = is64 ? ENTRY_LINUX64 : ENTRY_LINUX32;
-    plan->start = load + (is64 ? 0x200 : 0);
+    plan->start = load + entry;
     plan->low = load;
     plan->high = load + mem;
     plan->initrd_max = le(head + HDR_INITRD_MAX, 4);

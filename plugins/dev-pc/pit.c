@@ -10,6 +10,8 @@ enum { HZ = 1193182, PORT_CONTROL = 3 };
 enum { RW_LATCH = 0, RW_LSB = 1, RW_MSB = 2, RW_BOTH = 3 };
 /* How far ticks may lie behind before the rest is given up. */
 enum { MAX_BEHIND = 16 };
+/* A guest can ask for an interrupt every 1.7 us, and then sleep: shorter periods become this. */
+enum { MIN_PERIOD = 24 }; /* ticks: 20 us */
 enum { PORT61_GATE = 0x01, PORT61_SPEAKER = 0x02, PORT61_KEPT = 0x0f, PORT61_REFRESH = 0x10,
        PORT61_OUT2 = 0x20 };
 
@@ -121,12 +123,14 @@ static uint64_t next_edge(const struct pit *s, uint64_t now)
     return at > now ? at : UINT64_MAX;
 }
 
-static void arm(struct pit *s)
+static void arm(struct pit *s, uint64_t not_before)
 {
-    if (s->edge == UINT64_MAX)
+    if (s->edge == UINT64_MAX) {
         mobo_timer_cancel(s->obj, s->timer);
-    else
-        mobo_timer_set(s->obj, s->timer, mul_div_up(s->edge, NS_PER_S, HZ));
+        return;
+    }
+    uint64_t at = mul_div_up(s->edge, NS_PER_S, HZ);
+    mobo_timer_set(s->obj, s->timer, at < not_before ? not_before : at);
 }
 
 /* Counter 0 was reprogrammed: line 0 follows OUT, and the next edge is found anew. */
@@ -135,7 +139,7 @@ static void restart_irq(struct pit *s, uint64_t now)
     take_next(s, 0, now);
     mobo_irq_set(s->irq, out(s, 0, now));
     s->edge = next_edge(s, now);
-    arm(s);
+    arm(s, 0);
 }
 
 static void pit_tick(void *self)
@@ -143,7 +147,7 @@ static void pit_tick(void *self)
     struct pit *s = self;
     uint64_t now = tick_now(s);
     if (s->edge > now) {
-        arm(s);
+        arm(s, 0);
         return;
     }
     mobo_irq_set(s->irq, 0);
@@ -154,7 +158,8 @@ static void pit_tick(void *self)
     if (periodic(s, 0) && now - at > (uint64_t)MAX_BEHIND * s->count[0])
         at = now;
     s->edge = next_edge(s, at);
-    arm(s);
+    int flood = periodic(s, 0) && s->count[0] < MIN_PERIOD;
+    arm(s, flood ? mul_div_up(now + MIN_PERIOD, NS_PER_S, HZ) : 0);
 }
 
 /* ---- registers ------------------------------------------------------------------------------- */
@@ -403,7 +408,7 @@ static int pit_loaded(void *self, uint32_t version)
         if (s->count[c] < 1 || s->count[c] > 65536 || s->next[c] > 65536 || s->mode[c] > 5 ||
             s->rw[c] > RW_BOTH || s->rw[c] == RW_LATCH || s->latched[c] > RW_BOTH)
             return mobo_fail(s->obj, "the saved state is not one an 8254 can be in");
-    arm(s);
+    arm(s, 0);
     return 0;
 }
 

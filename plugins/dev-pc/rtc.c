@@ -17,6 +17,7 @@ enum { C_IRQF = 0x80, C_PF = 0x40, C_AF = 0x20, C_UF = 0x10 };
 enum { D_VRT = 0x80 };
 enum { UIP_NS = 244000 }; /* UIP is set 244 us before an update (MC146818A, "Register A") */
 enum { CRYSTAL = 32768, DAY_SECONDS = 86400, KIB = 1024 };
+enum { ALARM_STEPS = 512 }; /* 3 times 60, 60 and 24 are fewer */
 
 struct rtc {
     mobo_obj_t *obj;
@@ -120,12 +121,24 @@ static int field_matches(uint8_t alarm, uint8_t now)
     return (alarm & 0xc0) == 0xc0 || alarm == now; /* two high ones: any */
 }
 
-static int alarm_at(const struct rtc *s, uint64_t second)
+/*
+ * The first second from T on at which the alarm goes off; UINT64_MAX: never. Where it does, hours,
+ * minutes and seconds are found in fewer steps than ALARM_STEPS, even from behind the last match.
+ */
+static uint64_t next_alarm(const struct rtc *s, uint64_t t)
 {
-    uint32_t d = (uint32_t)(second % DAY_SECONDS);
-    return field_matches(s->cmos[SECONDS_ALARM], encode(s, d % 60)) &&
-           field_matches(s->cmos[MINUTES_ALARM], encode(s, d / 60 % 60)) &&
-           field_matches(s->cmos[HOURS_ALARM], encode_hour(s, d / 3600));
+    for (unsigned i = 0; i < ALARM_STEPS; i++) {
+        uint32_t d = (uint32_t)(t % DAY_SECONDS);
+        if (!field_matches(s->cmos[HOURS_ALARM], encode_hour(s, d / 3600)))
+            t += 3600 - d % 3600;
+        else if (!field_matches(s->cmos[MINUTES_ALARM], encode(s, d / 60 % 60)))
+            t += 60 - d % 60;
+        else if (!field_matches(s->cmos[SECONDS_ALARM], encode(s, d % 60)))
+            t++;
+        else
+            return t;
+    }
+    return UINT64_MAX;
 }
 
 /* Set the flags of all that happened since the last look. */
@@ -140,10 +153,8 @@ static void sync_flags(struct rtc *s)
     uint64_t now = guest_ns(s) / NS_PER_S;
     if (now > s->last_second) {
         s->cmos[REG_C] |= C_UF;
-        uint64_t from = now - s->last_second > DAY_SECONDS ? now - DAY_SECONDS : s->last_second;
-        for (uint64_t t = from + 1; t <= now && !(s->cmos[REG_C] & C_AF); t++)
-            if (alarm_at(s, t))
-                s->cmos[REG_C] |= C_AF;
+        if (next_alarm(s, s->last_second + 1) <= now)
+            s->cmos[REG_C] |= C_AF;
     }
     s->last_second = now; /* the host's clock may have been set back */
 }
@@ -169,11 +180,9 @@ static uint64_t next_event(struct rtc *s)
     uint64_t now = guest_ns(s), second = now / NS_PER_S + 1;
     if (waiting & B_UIE)
         earlier(&at, vm + (second * NS_PER_S - now));
-    for (uint64_t t = second; waiting & B_AIE && t <= second + DAY_SECONDS; t++)
-        if (alarm_at(s, t)) {
-            earlier(&at, vm + (t * NS_PER_S - now));
-            break;
-        }
+    uint64_t alarm = waiting & B_AIE ? next_alarm(s, second) : UINT64_MAX;
+    if (alarm != UINT64_MAX)
+        earlier(&at, vm + (alarm * NS_PER_S - now));
     return at;
 }
 

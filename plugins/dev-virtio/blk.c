@@ -98,8 +98,8 @@ static uint8_t status_of(int rc)
 static void slot_end(struct blk *b, struct slot *s, uint8_t status)
 {
     struct virtio_queue *q = &b->v.queue[s->queue];
-    vq_unmap(b->obj, s->iov, s->iov_count,
-             s->type == T_IN && status == S_OK ? s->req.len : 0);
+    /* A read that failed may have changed any part of the memory all the same. */
+    vq_unmap(b->obj, s->iov, s->iov_count, s->type == T_IN ? s->req.len : 0);
     s->iov_count = 0;
     if (vq_current(&q->vq, &s->chain)) {
         /*

@@ -30,7 +30,7 @@ void virtio_broken(struct virtio *v, unsigned queue, const char *why)
         v->transport->interrupt(v, VIRTIO_IRQ_CONFIG, 0); /* 2.1.2 */
 }
 
-void virtio_queue_kicked(void *self, void *arg)
+static void queue_run_posted(void *self, void *arg)
 {
     struct virtio_head *head = self;
     struct virtio_queue *q = arg;
@@ -38,12 +38,21 @@ void virtio_queue_kicked(void *self, void *arg)
     virtio_run(&head->v, q->index);
 }
 
+/* A run that is on its way looks too: else each kick of a full queue would add one for ever. */
+void virtio_queue_kicked(void *self, void *arg)
+{
+    struct virtio_head *head = self;
+    struct virtio_queue *q = arg;
+    if (!q->posted)
+        virtio_run(&head->v, q->index);
+}
+
 void virtio_queue_post(struct virtio *v, unsigned queue)
 {
     struct virtio_queue *q = &v->queue[queue];
     if (q->posted)
         return;
-    q->posted = mobo_post(v->obj, virtio_queue_kicked, q) == 0;
+    q->posted = mobo_post(v->obj, queue_run_posted, q) == 0;
 }
 
 void virtio_run(struct virtio *v, unsigned queue)

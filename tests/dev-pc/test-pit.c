@@ -262,6 +262,23 @@ static void refresh_toggles(void **state)
     fake_free(f);
 }
 
+/* Counts of 2, which no guest can serve, do not keep the host busy. */
+static void a_flood_of_ticks_is_thinned_out(void **state)
+{
+    (void)state;
+    struct fake *f = pit_new();
+    load(f, 0, 4, 2);
+    unsigned before = edges(f);
+    fake_step(f, SECOND);
+    assert_in_range(edges(f) - before, 10000, 50000);
+    load(f, 0, 4, 60); /* 20 kHz: all of them come */
+    fake_step(f, SECOND / 100);
+    before = edges(f);
+    fake_step(f, SECOND);
+    assert_in_range(edges(f) - before, HZ / 60 - 1, HZ / 60 + 1);
+    fake_free(f);
+}
+
 static void late_ticks_catch_up_but_not_for_ever(void **state)
 {
     (void)state;
@@ -327,6 +344,7 @@ int main(void)
         cmocka_unit_test(new_count_waits_for_the_period),
         cmocka_unit_test(gate_of_counter_two),
         cmocka_unit_test(refresh_toggles),
+        cmocka_unit_test(a_flood_of_ticks_is_thinned_out),
         cmocka_unit_test(late_ticks_catch_up_but_not_for_ever),
         cmocka_unit_test(any_access),
     };

@@ -2,6 +2,7 @@
 #include "board.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 enum { A = 10, B = 11, C = 12, D = 13, CENTURY = 0x32 };
 
@@ -239,6 +240,55 @@ static void alarm_interrupt(void **state)
     fake_free(f);
 }
 
+/* Compared second by second, for any fields (among them "any") and at any time of day. */
+static void alarm_is_found_wherever_it_is(void **state)
+{
+    (void)state;
+    struct fake *f = rtc_at("2026-03-01T00:00:00");
+    uint32_t x = 12345, now = 0;
+    set(f, B, 6); /* binary, 24 hours */
+    for (int i = 0; i < 300; i++) {
+        uint32_t field[3], of[3] = { 60, 60, 24 };
+        for (int j = 0; j < 3; j++) {
+            x = x * 1664525 + 1013904223;
+            field[j] = x >> 30 ? (x >> 8) % of[j] : 0xff;
+            set(f, 1 + 2 * (unsigned)j, field[j]);
+        }
+        (void)get(f, C);
+        set(f, B, 0x26);
+        uint32_t t = now + 1;
+        while ((field[0] != 0xff && field[0] != t % 60) ||
+               (field[1] != 0xff && field[1] != t / 60 % 60) ||
+               (field[2] != 0xff && field[2] != t / 3600 % 24))
+            t++;
+        assert_int_equal(fake_deadline(f), t * UINT64_C(1000000000));
+        set(f, B, 6);
+        uint32_t step = (x >> 4) % 5000;
+        fake_step(f, step * UINT64_C(1000000000));
+        assert_int_equal((flags(f) & 0x20) != 0, step >= t - now);
+        now += step;
+    }
+    fake_free(f);
+}
+
+/* An alarm that never comes must not cost a search through the day at each access. */
+static void an_impossible_alarm_is_cheap(void **state)
+{
+    (void)state;
+    struct fake *f = rtc_at("2026-03-01T00:00:00");
+    set(f, B, 6);
+    set(f, 1, 0x7f);
+    set(f, 3, 0xff);
+    set(f, 5, 0xff);
+    set(f, B, 0x26);
+    clock_t start = clock();
+    for (unsigned i = 0; i < 4000; i++)
+        set(f, 0x40, i & 0xff);
+    assert_true(clock() - start < CLOCKS_PER_SEC / 2);
+    assert_true(fake_deadline(f) == UINT64_MAX);
+    fake_free(f);
+}
+
 static void periodic_interrupt(void **state)
 {
     (void)state;
@@ -339,6 +389,8 @@ int main(void)
         cmocka_unit_test(update_in_progress),
         cmocka_unit_test(update_ended_interrupt),
         cmocka_unit_test(alarm_interrupt),
+        cmocka_unit_test(alarm_is_found_wherever_it_is),
+        cmocka_unit_test(an_impossible_alarm_is_cheap),
         cmocka_unit_test(periodic_interrupt),
         cmocka_unit_test(memory_sizes),
         cmocka_unit_test(nmi_bit_and_ram),

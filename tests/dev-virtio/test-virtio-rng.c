@@ -78,8 +78,32 @@ static void test_rate(void **state)
     fake_free(f);
 }
 
+/* A driver that keeps the queue full and kicks: one run is on its way, never more. */
+static void test_kicks_do_not_pile_up(void **state)
+{
+    (void)state;
+    struct guest g;
+    struct fake *f = machine(&g, NULL);
+    uint64_t a = guest_alloc(&g, 64);
+    uint32_t id, len, used = 0;
+    for (int round = 0; round < 100; round++) {
+        for (int i = 0; i < 8 && (round == 0 || i < (int)used); i++)
+            guest_add(&g, 0, &(struct guest_buf){ a, 8, G_WRITE }, 1);
+        guest_out(&g, R_NOTIFY, 0);
+        (void)fake_bells(f);
+        for (used = 0; guest_used(&g, 0, &id, &len);)
+            used++;
+    }
+    assert_in_range(fake_run(f), 1, 2);
+    fake_free(f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_bytes), cmocka_unit_test(test_rate) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_kicks_do_not_pile_up),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,6 +204,22 @@ static int task_doorbell(mobo_obj_t *obj, uint32_t handle, uint64_t off, uint32_
     return 0;
 }
 
+unsigned fake_bells(struct fake *f)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < f->bell_count; i++) {
+        struct fake_bell *b = &f->bells[i];
+        if (!b->pending)
+            continue;
+        b->pending = false;
+        fake_enter(b->owner);
+        b->fn(b->owner->self, b->arg);
+        fake_leave(b->owner);
+        count++;
+    }
+    return count;
+}
+
 unsigned fake_run(struct fake *f)
 {
     unsigned count = 0;
@@ -220,17 +236,9 @@ unsigned fake_run(struct fake *f)
             if (++count > 1000000)
                 fake_die("[%s] posts calls for ever", t.owner->name);
         }
-        for (unsigned i = 0; i < f->bell_count; i++) {
-            struct fake_bell *b = &f->bells[i];
-            if (!b->pending)
-                continue;
-            b->pending = false;
-            fake_enter(b->owner);
-            b->fn(b->owner->self, b->arg);
-            fake_leave(b->owner);
-            again = true;
-            count++;
-        }
+        unsigned rung = fake_bells(f);
+        again = again || rung;
+        count += rung;
     }
     return count;
 }

@@ -59,6 +59,7 @@ uint64_t fake_region(struct fake *f, const char *name, unsigned region_index, ui
 uint8_t *fake_ram(struct fake *f);
 uint64_t fake_ram_len(struct fake *f);
 uint32_t fake_maps(struct fake *f); /* mobo_dma_map borrows not given back */
+uint64_t fake_mapped_writes(struct fake *f); /* bytes that mobo_dma_unmap was told of, in all */
 
 /* ---- time, tasks ----------------------------------------------------------------------------- */
 
@@ -66,6 +67,7 @@ uint64_t fake_now(struct fake *f);
 void fake_step(struct fake *f, uint64_t ns); /* advance MOBO_CLOCK_VM, firing timers on the way */
 void fake_set_real(struct fake *f, uint64_t ns); /* what MOBO_CLOCK_REAL says at VM time 0 */
 uint64_t fake_deadline(struct fake *f);      /* of the earliest timer, UINT64_MAX: none is set */
+unsigned fake_bells(struct fake *f); /* doorbells that were rung, and nothing else; count */
 unsigned fake_run(struct fake *f); /* posts, works and doorbells until none is left; count */
 unsigned fake_poll(struct fake *f, int timeout_ms); /* one poll(2) over the watched files */
 

@@ -72,6 +72,7 @@ static void mem_unmap(mobo_obj_t *obj, void *host, uint64_t len, uint64_t writte
         fake_die("[%s] unmaps what it never mapped", obj->name);
     if (written > len)
         fake_die("[%s] says it wrote more than it mapped", obj->name);
+    f->mapped_writes += written;
     f->maps--;
 }
 
@@ -183,6 +184,11 @@ uint64_t fake_ram_len(struct fake *f)
 uint32_t fake_maps(struct fake *f)
 {
     return f->maps;
+}
+
+uint64_t fake_mapped_writes(struct fake *f)
+{
+    return f->mapped_writes;
 }
 
 /* ---- guest accesses -------------------------------------------------------------------------- */

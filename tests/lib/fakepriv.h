@@ -87,6 +87,7 @@ struct fake {
     uint8_t *ram;
     uint64_t ram_len;
     uint32_t vcpus, maps;
+    uint64_t mapped_writes;
     struct fake_place places[FAKE_REGIONS];
     unsigned place_count;
     void *rams[FAKE_RAMS];
