@@ -394,7 +394,8 @@ struct block *block_find(struct vcpu *cpu, unsigned extra_mode)
     struct link *link = ip->link;
     struct block *b = e->block;
 
-    if (!(e->rip == rip && e->key == key && b && b->valid)) {
+    /* The key does not say which code segment it is: with a base or a limit, look it up properly. */
+    if ((ip->mode & MODE_LIMIT) || !(e->rip == rip && e->key == key && b && b->valid)) {
         b = block_lookup(cpu, ip->mode | extra_mode);
         key = cpu->code_key[rip >> 63] | extra_mode;
         link = ip->link; /* a flush of the cache cleared it */

@@ -365,6 +365,7 @@ static void execute(struct vcpu *cpu)
     if (cpu->timer_dirty)
         timer_arm(cpu);
     cpu->single_step = (cpu->fl & FL_TF) != 0;
+    cpu->rep_midway = 0;
     cpu->soft->engine->execute(cpu, budget);
     if (cpu->single_step && cpu->inhibit != 2) {
         cpu->dr6 |= 1u << 14; /* BS */

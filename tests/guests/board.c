@@ -40,7 +40,10 @@ static void t_empty_memory(void)
         EQ(*(volatile u32 *)(a + 3), 0xffffffff);
         EQ(*(volatile u64 *)(a + 5), ~0ull);
         u64 v[2] = { 0, 0 };
-        __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)" : : "r"(a), "r"(v) : "memory");
+        __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)"
+                         :
+                         : "r"(a), "r"(v)
+                         : "memory");
         EQ(v[0] & v[1], ~0ull);
         *(volatile u8 *)a = 0;
         *(volatile u64 *)(a + 5) = 0;
@@ -74,8 +77,8 @@ static void t_port_sweep(void)
     for (u32 value = 0; value < 2; value++)
         for (u32 p = 0; p < 0x10000; p++) {
             /* Left out: power-off, reset, and the console. */
-            if ((p + 4 > acpi.pm1a_cnt && p < acpi.pm1a_cnt + 2u) || (p + 4 > acpi.reset_port && p <= acpi.reset_port) ||
-                (p + 4 > 0x3f8 && p < 0x400))
+            if ((p + 4 > acpi.pm1a_cnt && p < acpi.pm1a_cnt + 2u) ||
+                (p + 4 > acpi.reset_port && p <= acpi.reset_port) || (p + 4 > 0x3f8 && p < 0x400))
                 continue;
             outb((u16)p, (u8)(0 - value));
             outw((u16)p, (u16)(0 - value));

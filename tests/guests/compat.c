@@ -1,15 +1,27 @@
 /*
  * compat.c: segmentation as it is left in long mode (SDM 3A, chapters 3 and 5): compatibility mode
- * with 32- and 16-bit segments, limits, expand-down, LDT, far transfers, call gates, LAR and its kin.
+ * with 32- and 16-bit segments, limits, expand-down, LDT, far transfers, call gates, LAR and its
+ * kin.
  */
 #include "guest.h"
 
 enum { CF = 1, AF = 0x10, ZF = 0x40, OFLAG = 0x800 };
 #define DESC(base, limit, attr)                                                                    \
-    (((u64)(limit)&0xffff) | ((u64)(base)&0xffffff) << 16 | (u64)((attr)&0xff) << 40 |              \
-     ((u64)(limit) >> 16 & 15) << 48 | (u64)((attr) >> 8 & 15) << 52 | ((u64)(base) >> 24 & 0xff) << 56)
-enum { DATA32 = 0x493, CODE32 = 0x49b, CODE16 = 0x09b, DATA16 = 0x093, DOWN32 = 0x497, DOWN16 = 0x097,
-       RODATA32 = 0x491, XOCODE32 = 0x499, BYTES4K = 0x800, DPL3 = 0x60 };
+    (((u64)(limit)&0xffff) | ((u64)(base)&0xffffff) << 16 | (u64)((attr)&0xff) << 40 |             \
+     ((u64)(limit) >> 16 & 15) << 48 | (u64)((attr) >> 8 & 15) << 52 |                             \
+     ((u64)(base) >> 24 & 0xff) << 56)
+enum {
+    DATA32 = 0x493,
+    CODE32 = 0x49b,
+    CODE16 = 0x09b,
+    DATA16 = 0x093,
+    DOWN32 = 0x497,
+    DOWN16 = 0x097,
+    RODATA32 = 0x491,
+    XOCODE32 = 0x499,
+    BYTES4K = 0x800,
+    DPL3 = 0x60
+};
 #define T(n) (SEL_TEST + 8 * (n))
 
 static u8 buffer[3 * 4096] __attribute__((aligned(4096)));
@@ -26,9 +38,12 @@ static int far(u32 sel, const void *code)
         u32 off;
         u16 sel;
     } __attribute__((packed)) to = { (u32)(u64)code, (u16)sel };
-    __asm__ volatile(TRY "lcall *%[to]" END "movl $0x10, %%esi\n\tmov %%esi, %%ds\n\tmov %%esi, %%es\n\tmov %%esi, %%ss"
-                     : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx) : [to] "m"(to)
-                     : "memory", "cc", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15");
+    __asm__ volatile(
+        TRY "lcall *%[to]" END
+            "movl $0x10, %%esi\n\tmov %%esi, %%ds\n\tmov %%esi, %%es\n\tmov %%esi, %%ss"
+        : "+a"(rax), "+b"(rbx), "+c"(rcx), "+d"(rdx)
+        : [to] "m"(to)
+        : "memory", "cc", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15");
     return fault.vec;
 }
 
@@ -41,12 +56,16 @@ C32(c_inc, "mov $0x7fffffff, %eax; inc %eax; dec %ecx; xor %ebx, %ebx")
 C32(c_read, "mov %eax, %ds; mov (%ebx), %ecx")
 C32(c_write, "mov %eax, %ds; mov %ecx, (%ebx)")
 C32(c_write8, "mov %eax, %ds; mov %cl, (%ebx)")
-C32(c_read_ss, "mov %esp, %esi; mov %ss, %edi; mov %eax, %ss; mov (%esp,%ebx), %ecx; mov %edi, %ss; mov %esi, %esp")
+C32(c_read_ss, "mov %esp, %esi; mov %ss, %edi; mov %eax, %ss; mov (%esp,%ebx), %ecx; mov %edi, "
+               "%ss; mov %esi, %esp")
 C32(c_read_cs, "mov %cs:(%ebx), %ecx")
-C32(c_bcd, "mov $0x0f, %eax; xor %ebx, %ebx; add $0, %ebx; aaa; mov %eax, %ebx; mov $0x79, %al; add $0x35, %al; daa; "
+C32(c_bcd, "mov $0x0f, %eax; xor %ebx, %ebx; add $0, %ebx; aaa; mov %eax, %ebx; mov $0x79, %al; "
+           "add $0x35, %al; daa; "
            "movzbl %al, %ecx; mov $0x3f, %eax; aam; movzwl %ax, %edx; aad; movzbl %al, %eax")
-C32(c_pusha, "mov $1, %eax; mov $2, %ebx; mov $3, %ecx; mov $4, %edx; pusha; mov 28(%esp), %eax; mov 16(%esp), %ebx; "
-             "mov 12(%esp), %ecx; lea 32(%esp), %edx; cmp %ecx, %edx; setz %cl; movzbl %cl, %ecx; popa; mov %ebx, %edx")
+C32(c_pusha, "mov $1, %eax; mov $2, %ebx; mov $3, %ecx; mov $4, %edx; pusha; mov 28(%esp), %eax; "
+             "mov 16(%esp), %ebx; "
+             "mov 12(%esp), %ecx; lea 32(%esp), %edx; cmp %ecx, %edx; setz %cl; movzbl %cl, %ecx; "
+             "popa; mov %ebx, %edx")
 C32(c_bound, "bound %eax, (%ebx)")
 C32(c_into, "mov $0x7fffffff, %ecx; add $1, %ecx; into")
 C32(c_arpl, "mov $0x10, %eax; mov $3, %ebx; arpl %bx, %ax; setz %cl; movzbl %cl, %ecx")
@@ -55,7 +74,8 @@ C32(c_les, "les (%ebx), %ecx; mov %es, %eax")
 C32(c_syscall64, ".byte 0x0f, 0x01, 0xf8") /* swapgs: only in 64-bit mode */
 C32(c_a16, "mov $0x12340000, %ebx; .byte 0x67; movl (%bx), %ecx")
 C32(c_loop, "xor %eax, %eax; mov $0x10003, %ecx; 1: inc %eax; .byte 0x67; loop 1b")
-C32(c_push16, "mov %esp, %ecx; pushw $5; sub %esp, %ecx; addl $2, %esp; mov %esp, %edx; push %cs; sub %esp, %edx; pop %eax")
+C32(c_push16, "mov %esp, %ecx; pushw $5; sub %esp, %ecx; addl $2, %esp; mov %esp, %edx; push %cs; "
+              "sub %esp, %edx; pop %eax")
 
 static void t_far_calls(void)
 {
@@ -64,16 +84,22 @@ static void t_far_calls(void)
     EQ(rax & 0xffffffff, 0x80000000);
     EQ(rcx & 0xffffffff, 4);
     /* RETF with 64-bit operands to user mode, as 0x33 style code does. */
-    __asm__(".pushsection .user.text, \"ax\"\nu_ret: mov %cs, %eax; mov %ss, %ebx; int $0x81\n.popsection");
+    __asm__(".pushsection .user.text, \"ax\"\nu_ret: mov %cs, %eax; mov %ss, %ebx; int "
+            "$0x81\n.popsection");
     extern const char u_ret[];
     __asm__ volatile(TRY "push %0\n\tpush %1\n\tpush %2\n\tpush %3\n\tlretq" END
-                     : : "r"((u64)(SEL_UDATA | 3)), "r"((u64)USER_STACK_TOP), "r"((u64)(SEL_UCODE64 | 3)), "r"((u64)u_ret) : "memory", "rax", "rbx");
+                     :
+                     : "r"((u64)(SEL_UDATA | 3)), "r"((u64)USER_STACK_TOP),
+                       "r"((u64)(SEL_UCODE64 | 3)), "r"((u64)u_ret)
+                     : "memory", "rax", "rbx");
     EQ(fault.vec, VEC_USER_RETURN);
     EQ(fault.f.rax, SEL_UCODE64 | 3);
     EQ(fault.f.rbx, SEL_UDATA | 3);
     /* From ring 3 in 64-bit mode to 32-bit mode and back: far jumps between 2Bh and 1Bh. */
-    __asm__(".pushsection .user.text, \"ax\"\nu_mix: ljmp *u_mix_to\n.code32\nu_mix32: mov %cs, %ebx; mov %esp, %ecx; ljmp $0x2b, $u_mix64\n"
-            ".code64\nu_mix64: mov %cs, %eax; int $0x81\n.align 8\nu_mix_to: .long u_mix32\n .word 0x1b\n.popsection");
+    __asm__(".pushsection .user.text, \"ax\"\nu_mix: ljmp *u_mix_to\n.code32\nu_mix32: mov %cs, "
+            "%ebx; mov %esp, %ecx; ljmp $0x2b, $u_mix64\n"
+            ".code64\nu_mix64: mov %cs, %eax; int $0x81\n.align 8\nu_mix_to: .long u_mix32\n .word "
+            "0x1b\n.popsection");
     extern const char u_mix[];
     enter_frame((u64)u_mix, SEL_UCODE64 | 3, 0x202, (u64)USER_STACK_TOP, SEL_UDATA | 3, 0);
     EQ(fault.vec, VEC_USER_RETURN);
@@ -90,7 +116,7 @@ static void t_far_calls(void)
 static void t_old_instructions(void)
 {
     EQ(call32(c_bcd), NONE);
-    EQ(rbx & 0xffff, 0x0105); /* AAA of 0Fh */
+    EQ(rbx & 0xffff, 0x0105);   /* AAA of 0Fh */
     EQ(rcx & 0xffffffff, 0x14); /* DAA of 79h + 35h: 114 */
     EQ(rdx & 0xffffffff, 0x0603);
     EQ(rax & 0xffffffff, 63);
@@ -149,7 +175,10 @@ static void t_limits(void)
     EQ(access32(c_read, T(0), 0x1ffd), GP);
     /* In 64-bit mode neither base nor limit counts. */
     u64 v;
-    __asm__ volatile(TRY "mov %w2, %%ds\n\tmov (%1), %k0" END "mov %w3, %%ds" : "=r"(v) : "r"(buffer + 0xffc), "r"(T(0)), "r"(SEL_DATA) : "memory");
+    __asm__ volatile(TRY "mov %w2, %%ds\n\tmov (%1), %k0" END "mov %w3, %%ds"
+                     : "=r"(v)
+                     : "r"(buffer + 0xffc), "r"(T(0)), "r"(SEL_DATA)
+                     : "memory");
     EQ(fault.vec, NONE);
     EQ(v, 0xabcd);
 }
@@ -209,12 +238,12 @@ static void t_address_wrap(void)
 static void t_16bit_code(void)
 {
     static const u8 code[] = {
-        0xb8, 0x34, 0x12,                   /* mov ax, 1234h */
-        0x66, 0xbb, 0x78, 0x56, 0x34, 0x12, /* mov ebx, 12345678h */
-        0x8c, 0xc9,                         /* mov cx, cs */
-        0xba, 0x00, 0x01,                   /* mov dx, 100h */
-        0x67, 0x8d, 0x14, 0x55, 2, 0, 0, 0, /* lea dx, [edx*2+2] */
-        0x66, 0xcb,                         /* retfd */
+        0xb8, 0x34, 0x12,                         /* mov ax, 1234h */
+        0x66, 0xbb, 0x78, 0x56, 0x34, 0x12,       /* mov ebx, 12345678h */
+        0x8c, 0xc9,                               /* mov cx, cs */
+        0xba, 0x00, 0x01,                         /* mov dx, 100h */
+        0x67, 0x8d, 0x14, 0x55, 2,    0,    0, 0, /* lea dx, [edx*2+2] */
+        0x66, 0xcb,                               /* retfd */
     };
     memcpy(buffer, code, sizeof code);
     gdt[T(2) / 8] = DESC(buffer, 0xffff, CODE16);
@@ -229,6 +258,23 @@ static void t_16bit_code(void)
     EQ(fault.f.err, 0);
     EQ(fault.f.rip, 3);
     EQ(far(T(2), (void *)5), GP);
+}
+
+/* Two segments with the same limit and type, and other code at the same offset of each. */
+static void t_same_offset(void)
+{
+    static const u8 code[] = { 0xb8, 0x11, 0x11, 0x66, 0xcb }; /* mov ax, 1111h; retfd */
+    memcpy(buffer, code, sizeof code);
+    memcpy(buffer + 4096, code, sizeof code);
+    buffer[4096 + 1] = 0x22;
+    gdt[T(2) / 8] = DESC(buffer, 0xfff, CODE16);
+    gdt[T(3) / 8] = DESC(buffer + 4096, 0xfff, CODE16);
+    for (int i = 0; i < 3; i++) {
+        EQ(far(T(2), 0), NONE);
+        EQ(rax & 0xffff, 0x1111);
+        EQ(far(T(3), 0), NONE);
+        EQ(rax & 0xffff, 0x1122);
+    }
 }
 
 static void t_ldt(void)
@@ -263,7 +309,8 @@ static void t_lar_lsl(void)
     u64 v = 0x5555, f;
     gdt[T(0) / 8] = DESC(0x1000, 0x12345, DATA32 | BYTES4K);
     gdt[T(1) / 8] = DESC(0, 0xfffff, XOCODE32 | BYTES4K);
-#define LOOK(insn, sel) __asm__ volatile(insn " %k2, %k0\n\tpushfq\n\tpop %1" : "+r"(v), "=r"(f) : "r"(sel) : "cc")
+#define LOOK(insn, sel)                                                                            \
+    __asm__ volatile(insn " %k2, %k0\n\tpushfq\n\tpop %1" : "+r"(v), "=r"(f) : "r"(sel) : "cc")
     LOOK("lar", T(0));
     EQ(v, 0xc19300);
     EQ(f & ZF, ZF);
@@ -278,7 +325,8 @@ static void t_lar_lsl(void)
     LOOK("lar", SEL_TSS);
     EQ(f & ZF, ZF);
     EQ(v & 0xff00, 0x8b00); /* busy */
-#define VERIFY(insn, sel) __asm__ volatile(insn " %w1\n\tpushfq\n\tpop %0" : "=r"(f) : "r"(sel) : "cc")
+#define VERIFY(insn, sel)                                                                          \
+    __asm__ volatile(insn " %w1\n\tpushfq\n\tpop %0" : "=r"(f) : "r"(sel) : "cc")
     VERIFY("verr", T(0));
     EQ(f & ZF, ZF);
     VERIFY("verw", T(0));
@@ -301,14 +349,16 @@ USER_CODE static void u_gate(u64 to)
     USER_RETURN(0x600d);
 }
 
-__asm__("gate_entry: mov %cs, %eax; mov (%rsp), %rbx; mov 8(%rsp), %rcx; mov 16(%rsp), %rdx; mov 24(%rsp), %rsi; mov %rsp, %rdi; ud2\n"
+__asm__("gate_entry: mov %cs, %eax; mov (%rsp), %rbx; mov 8(%rsp), %rcx; mov 16(%rsp), %rdx; mov "
+        "24(%rsp), %rsi; mov %rsp, %rdi; ud2\n"
         "gate_entry2: lretq");
 extern const char gate_entry[], gate_entry2[];
 
 static void call_gate(const char *at, unsigned dpl)
 {
     u64 a = (u64)at;
-    gdt[T(4) / 8] = (a & 0xffff) | (u64)SEL_CODE64 << 16 | (u64)(0x8c | dpl << 5) << 40 | (a >> 16 & 0xffff) << 48;
+    gdt[T(4) / 8] = (a & 0xffff) | (u64)SEL_CODE64 << 16 | (u64)(0x8c | dpl << 5) << 40 |
+                    (a >> 16 & 0xffff) << 48;
     gdt[T(5) / 8] = a >> 32;
 }
 
@@ -342,7 +392,8 @@ static void t_call_gate(void)
     user_call(u_gate, (u64)&gate_pointer);
     FAULTS(GP, T(4));
     call_gate(gate_entry, 3);
-    gdt[T(4) / 8] = (gdt[T(4) / 8] & ~0xffff0000ull) | (u64)SEL_CODE32 << 16; /* must be 64-bit code */
+    gdt[T(4) / 8] = (gdt[T(4) / 8] & ~0xffff0000ull) | (u64)SEL_CODE32
+                                                           << 16; /* must be 64-bit code */
     user_call(u_gate, (u64)&gate_pointer);
     FAULTS(GP, SEL_CODE32);
 }
@@ -400,6 +451,7 @@ const struct test tests[] = {
     { "types", t_types },
     { "address-wrap", t_address_wrap },
     { "16-bit-code", t_16bit_code },
+    { "same-offset", t_same_offset },
     { "ldt", t_ldt },
     { "lar-lsl", t_lar_lsl },
     { "call-gate", t_call_gate },

@@ -4,13 +4,21 @@
  */
 #include "guest.h"
 
-enum { CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_NE = 0x20, CR4_OSFXSR = 0x200, CR4_OSXMM = 0x400,
-       CR4_OSXSAVE = 1 << 18 };
+enum {
+    CR0_MP = 2,
+    CR0_EM = 4,
+    CR0_TS = 8,
+    CR0_NE = 0x20,
+    CR4_OSFXSR = 0x200,
+    CR4_OSXMM = 0x400,
+    CR4_OSXSAVE = 1 << 18
+};
 
 static u8 area[4096] __attribute__((aligned(64)));
 static u8 vec[64] __attribute__((aligned(64)));
 
-#define INSN(text) __asm__ volatile(TRY text END : : "D"(area), "S"(vec) : "memory", "rax", "rdx", "rcx", "cc")
+#define INSN(text)                                                                                 \
+    __asm__ volatile(TRY text END : : "D"(area), "S"(vec) : "memory", "rax", "rdx", "rcx", "cc")
 
 static void t_task_switched(void)
 {
@@ -53,7 +61,10 @@ static void t_fxsave(void)
     u32 mxcsr = 0x1fa0;
     memset(area, 0xee, sizeof area);
     memset(vec, 0x5a, sizeof vec);
-    __asm__ volatile("fninit\n\tfld1\n\tfldz\n\tldmxcsr %0\n\tmovaps (%1), %%xmm3\n\tfxsave64 (%2)" : : "m"(mxcsr), "r"(vec), "r"(area) : "memory");
+    __asm__ volatile("fninit\n\tfld1\n\tfldz\n\tldmxcsr %0\n\tmovaps (%1), %%xmm3\n\tfxsave64 (%2)"
+                     :
+                     : "m"(mxcsr), "r"(vec), "r"(area)
+                     : "memory");
     EQ(*(u16 *)area, 0x37f);
     EQ(*(u16 *)(area + 2) >> 11 & 7, 6); /* TOP */
     EQ(area[4], 0xc0);                   /* abridged tag: two registers in use */
@@ -66,7 +77,10 @@ static void t_fxsave(void)
     EQ(*(u64 *)(area + 160 + 3 * 16), 0x5a5a5a5a5a5a5a5a);
     EQ(area[511], 0xee); /* 464..511 are not written */
     area[160 + 5 * 16] = 0x77;
-    __asm__ volatile("fninit\n\tfxrstor64 (%0)\n\tmovaps %%xmm5, (%1)" : : "r"(area), "r"(vec) : "memory");
+    __asm__ volatile("fninit\n\tfxrstor64 (%0)\n\tmovaps %%xmm5, (%1)"
+                     :
+                     : "r"(area), "r"(vec)
+                     : "memory");
     EQ(vec[0], 0x77);
     u16 sw;
     __asm__ volatile("fnstsw %0\n\tfninit" : "=a"(sw));
@@ -90,7 +104,11 @@ static void t_fxsave(void)
 static void t_x87_exceptions(void)
 {
     u16 cw = 0x37b, sw; /* divide by zero unmasked */
-    __asm__ volatile(TRY "fninit\n\tfldcw %0\n\tfld1\n\tfldz\n\tfdivrp\n\tnop\n98: nop\n\tfnstsw %%ax" END : : "m"(cw) : "rax", "memory");
+    __asm__ volatile(
+        TRY "fninit\n\tfldcw %0\n\tfld1\n\tfldz\n\tfdivrp\n\tnop\n98: nop\n\tfnstsw %%ax" END
+        :
+        : "m"(cw)
+        : "rax", "memory");
     EQ(fault.vec, NONE); /* pending, not delivered yet: no waiting instruction followed */
     __asm__ volatile(TRY "97: wait" END : : : "memory");
     EQ(fault.vec, MF);
@@ -99,7 +117,9 @@ static void t_x87_exceptions(void)
     __asm__ volatile(TRY "fnclex\n\tfld1\n\tfstp %%st(0)" END : : : "memory");
     EQ(fault.vec, NONE);
     /* Stack fault: C1 tells overflow (1) from underflow (0). */
-    __asm__ volatile("fninit\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfnstsw %0" : "=a"(sw));
+    __asm__ volatile("fninit\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld1\n\tfld"
+                     "1\n\tfnstsw %0"
+                     : "=a"(sw));
     EQ(sw & 0x241, 0x241);
     __asm__ volatile("fninit\n\tfstp %%st(0)\n\tfnstsw %0" : "=a"(sw));
     EQ(sw & 0x241, 0x41);
@@ -116,7 +136,8 @@ static void t_x87_environment(void)
     EQ(env.cw & 0xffff, 0x37f);
     EQ(env.tw & 0xffff, 0x3fff);
     extern const char user_begin[];
-    CHECK(env.ip == 0 || (env.ip >= 0x100000 && env.ip < (u64)user_begin)); /* never a host address */
+    CHECK(env.ip == 0 ||
+          (env.ip >= 0x100000 && env.ip < (u64)user_begin)); /* never a host address */
     CHECK(env.dp == 0 || env.dp == (u32)(u64)&value);
     memset(area, 0, 512);
     __asm__ volatile("flds %0\n\tfxsave64 (%1)\n\tfninit" : : "m"(value), "r"(area) : "memory");
@@ -127,15 +148,23 @@ static void t_x87_environment(void)
 static void t_simd_exceptions(void)
 {
     u32 old = 0x1f80, unmasked = 0x1d80; /* ZM off */
-    static const u32 one[4] __attribute__((aligned(16))) = { 0x3f800000, 0x3f800000, 0x3f800000, 0x3f800000 };
+    static const u32 one[4]
+        __attribute__((aligned(16))) = { 0x3f800000, 0x3f800000, 0x3f800000, 0x3f800000 };
     u32 seen;
-    __asm__ volatile(TRY "ldmxcsr %1\n\txorps %%xmm1, %%xmm1\n\tmovaps (%2), %%xmm0\n\tdivps %%xmm1, %%xmm0" END "stmxcsr %0\n\tldmxcsr %3"
-                     : "=m"(seen) : "m"(unmasked), "r"(one), "m"(old) : "memory");
+    __asm__ volatile(
+        TRY "ldmxcsr %1\n\txorps %%xmm1, %%xmm1\n\tmovaps (%2), %%xmm0\n\tdivps %%xmm1, %%xmm0" END
+            "stmxcsr %0\n\tldmxcsr %3"
+        : "=m"(seen)
+        : "m"(unmasked), "r"(one), "m"(old)
+        : "memory");
     EQ(fault.vec, XM);
     EQ(seen & 0x3f, 4);
     u64 cr4 = read_cr4();
     write_cr4(cr4 & ~(u64)CR4_OSXMM);
-    __asm__ volatile(TRY "ldmxcsr %0\n\tdivps %%xmm1, %%xmm0" END "ldmxcsr %1" : : "m"(unmasked), "m"(old) : "memory");
+    __asm__ volatile(TRY "ldmxcsr %0\n\tdivps %%xmm1, %%xmm0" END "ldmxcsr %1"
+                     :
+                     : "m"(unmasked), "m"(old)
+                     : "memory");
     EQ(fault.vec, UD);
     write_cr4(cr4);
 }
@@ -160,7 +189,10 @@ static void t_sse_alignment(void)
     map_page(va + 4096, b, PG_P | PG_W);
     memset((void *)(a + 4088), 0x11, 8);
     memset((void *)b, 0x22, 8);
-    __asm__ volatile("movups (%0), %%xmm0\n\tmovaps %%xmm0, (%1)" : : "r"(va + 4088), "r"(vec) : "memory");
+    __asm__ volatile("movups (%0), %%xmm0\n\tmovaps %%xmm0, (%1)"
+                     :
+                     : "r"(va + 4088), "r"(vec)
+                     : "memory");
     EQ(((u64 *)vec)[0], 0x1111111111111111);
     EQ(((u64 *)vec)[1], 0x2222222222222222);
     map_page(va + 4096, 0, 0);
@@ -228,7 +260,10 @@ static void t_xsave(void)
     try_xsetbv(0, cpuid(0xd, 0).a);
     memset(area, 0, sizeof area);
     memset(vec, 0x33, sizeof vec);
-    __asm__ volatile("fninit\n\tmovaps (%0), %%xmm7\n\txsave64 (%1)" : : "r"(vec), "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    __asm__ volatile("fninit\n\tmovaps (%0), %%xmm7\n\txsave64 (%1)"
+                     :
+                     : "r"(vec), "r"(area), "a"(~0u), "d"(~0u)
+                     : "memory");
     EQ(*(u64 *)(area + 512) & 2, 2);
     EQ(*(u64 *)(area + 520), 0);
     EQ(area[160 + 7 * 16], 0x33);
@@ -273,11 +308,17 @@ static void t_xsave(void)
     map_page(va, b, PG_P | PG_W);
     map_page(va + 4096, a, PG_P | PG_W);
     memset(vec, 0x44, sizeof vec);
-    __asm__ volatile("movaps (%0), %%xmm2\n\txsave64 (%1)" : : "r"(vec), "r"(va + 4096 - 192), "a"(~0u), "d"(~0u) : "memory");
+    __asm__ volatile("movaps (%0), %%xmm2\n\txsave64 (%1)"
+                     :
+                     : "r"(vec), "r"(va + 4096 - 192), "a"(~0u), "d"(~0u)
+                     : "memory");
     EQ(*(u8 *)(a), 0x44); /* XMM2 is at 192 */
     EQ(*(u64 *)(a + 512 - 192) & 2, 2);
     map_page(va + 4096, 0, 0);
-    __asm__ volatile(TRY "xsave64 (%0)" END : : "r"(va + 4096 - 192), "a"(~0u), "d"(~0u) : "memory");
+    __asm__ volatile(TRY "xsave64 (%0)" END
+                     :
+                     : "r"(va + 4096 - 192), "a"(~0u), "d"(~0u)
+                     : "memory");
     EQ(fault.vec, PF);
     EQ(fault.cr2 & ~0xfffull, va + 4096);
 }
@@ -298,12 +339,21 @@ static void t_vex_upper(void)
         return;
     memset(vec, 0x66, sizeof vec);
     u8 out[32] __attribute__((aligned(32)));
-    __asm__ volatile("vmovaps (%0), %%ymm0\n\tpxor %%xmm0, %%xmm0\n\tvmovups %%ymm0, (%1)" : : "r"(vec), "r"(out) : "memory");
+    __asm__ volatile("vmovaps (%0), %%ymm0\n\tpxor %%xmm0, %%xmm0\n\tvmovups %%ymm0, (%1)"
+                     :
+                     : "r"(vec), "r"(out)
+                     : "memory");
     EQ(*(u64 *)out, 0);
     EQ(*(u64 *)(out + 16), 0x6666666666666666); /* legacy SSE keeps the upper half */
-    __asm__ volatile("vmovaps (%0), %%ymm0\n\tvpxor %%xmm0, %%xmm0, %%xmm0\n\tvmovups %%ymm0, (%1)" : : "r"(vec), "r"(out) : "memory");
+    __asm__ volatile("vmovaps (%0), %%ymm0\n\tvpxor %%xmm0, %%xmm0, %%xmm0\n\tvmovups %%ymm0, (%1)"
+                     :
+                     : "r"(vec), "r"(out)
+                     : "memory");
     EQ(*(u64 *)(out + 16), 0); /* VEX.128 clears it */
-    __asm__ volatile("vmovaps (%0), %%ymm5\n\tvzeroupper\n\tvmovups %%ymm5, (%1)" : : "r"(vec), "r"(out) : "memory");
+    __asm__ volatile("vmovaps (%0), %%ymm5\n\tvzeroupper\n\tvmovups %%ymm5, (%1)"
+                     :
+                     : "r"(vec), "r"(out)
+                     : "memory");
     EQ(*(u64 *)out, 0x6666666666666666);
     EQ(*(u64 *)(out + 24), 0);
     INSN("vmovups 1(%%rsi), %%ymm0\n\tvpaddb 3(%%rsi), %%xmm0, %%xmm0");
@@ -333,15 +383,21 @@ static void t_masked_moves(void)
     map_page(va + 4096, 0, 0);
     u32 mask[8] __attribute__((aligned(32))) = { ~0u, ~0u, 0, 0, 0, 0, 0, 0 }, out[8];
     *(u64 *)(a + 4088) = 0x1122334455667788;
-    __asm__ volatile(TRY "vmovups (%0), %%ymm1\n\tvmaskmovps (%1), %%ymm1, %%ymm0\n\tvmovups %%ymm0, (%2)" END
-                     : : "r"(mask), "r"(va + 4088), "r"(out) : "memory");
+    __asm__ volatile(
+        TRY "vmovups (%0), %%ymm1\n\tvmaskmovps (%1), %%ymm1, %%ymm0\n\tvmovups %%ymm0, (%2)" END
+        :
+        : "r"(mask), "r"(va + 4088), "r"(out)
+        : "memory");
     EQ(fault.vec, NONE);
     EQ(out[0], 0x55667788);
     EQ(out[2], 0);
     __asm__ volatile(TRY "vmaskmovps %%ymm0, %%ymm1, (%0)" END : : "r"(va + 4088) : "memory");
     EQ(fault.vec, NONE);
     mask[2] = ~0u;
-    __asm__ volatile(TRY "vmovups (%0), %%ymm1\n\tvmaskmovps (%1), %%ymm1, %%ymm0" END : : "r"(mask), "r"(va + 4088) : "memory");
+    __asm__ volatile(TRY "vmovups (%0), %%ymm1\n\tvmaskmovps (%1), %%ymm1, %%ymm0" END
+                     :
+                     : "r"(mask), "r"(va + 4088)
+                     : "memory");
     EQ(fault.vec, PF);
     EQ(fault.cr2, va + 4096);
 }
@@ -356,11 +412,15 @@ static void t_gather(void)
     u32 *m = (u32 *)a;
     for (int i = 0; i < 1024; i++)
         m[i] = (u32)(i + 100);
-    u32 index[4] __attribute__((aligned(16))) = { 1, 5, 1024, 9 }, mask[4] __attribute__((aligned(16))) = { ~0u, ~0u, ~0u, ~0u };
+    u32 index[4] __attribute__((aligned(16))) = { 1, 5, 1024, 9 },
+                 mask[4] __attribute__((aligned(16))) = { ~0u, ~0u, ~0u, ~0u };
     u32 out[4] __attribute__((aligned(16))) = { 7, 7, 7, 7 }, left[4] __attribute__((aligned(16)));
-    __asm__ volatile("movaps (%2), %%xmm0\n\tmovaps (%0), %%xmm1\n\tmovaps (%1), %%xmm2\n\t"
-                     TRY "vpgatherdd %%xmm2, (%3,%%xmm1,4), %%xmm0" END "movaps %%xmm0, (%2)\n\tmovaps %%xmm2, (%4)"
-                     : : "r"(index), "r"(mask), "r"(out), "r"(va), "r"(left) : "memory");
+    __asm__ volatile("movaps (%2), %%xmm0\n\tmovaps (%0), %%xmm1\n\tmovaps (%1), %%xmm2\n\t" TRY
+                     "vpgatherdd %%xmm2, (%3,%%xmm1,4), %%xmm0" END
+                     "movaps %%xmm0, (%2)\n\tmovaps %%xmm2, (%4)"
+                     :
+                     : "r"(index), "r"(mask), "r"(out), "r"(va), "r"(left)
+                     : "memory");
     EQ(fault.vec, PF);
     EQ(fault.cr2, va + 4096);
     EQ(out[0], 101); /* what came before the fault is done, and its mask is clear */
@@ -373,9 +433,12 @@ static void t_gather(void)
     mask[3] = 0; /* a masked element is not touched, its register keeps the old value */
     index[3] = 4096;
     out[3] = 7;
-    __asm__ volatile("movaps (%2), %%xmm0\n\tmovaps (%0), %%xmm1\n\tmovaps (%1), %%xmm2\n\t"
-                     TRY "vpgatherdd %%xmm2, (%3,%%xmm1,4), %%xmm0" END "movaps %%xmm0, (%2)\n\tmovaps %%xmm2, (%4)"
-                     : : "r"(index), "r"(mask), "r"(out), "r"(va), "r"(left) : "memory");
+    __asm__ volatile("movaps (%2), %%xmm0\n\tmovaps (%0), %%xmm1\n\tmovaps (%1), %%xmm2\n\t" TRY
+                     "vpgatherdd %%xmm2, (%3,%%xmm1,4), %%xmm0" END
+                     "movaps %%xmm0, (%2)\n\tmovaps %%xmm2, (%4)"
+                     :
+                     : "r"(index), "r"(mask), "r"(out), "r"(va), "r"(left)
+                     : "memory");
     EQ(fault.vec, NONE);
     EQ(out[2], 103);
     EQ(out[3], 7);
@@ -384,19 +447,30 @@ static void t_gather(void)
 
 static void t_denormals(void)
 {
-    u32 den[4] __attribute__((aligned(16))) = { 1, 0, 0, 0 }, one[4] __attribute__((aligned(16))) = { 0x3f800000, 0, 0, 0 };
+    u32 den[4] __attribute__((aligned(16))) = { 1, 0, 0, 0 },
+               one[4] __attribute__((aligned(16))) = { 0x3f800000, 0, 0, 0 };
     u32 daz = 0x1fc0, ftz = 0x9f80, plain = 0x1f80, out[4] __attribute__((aligned(16))), mx;
-    __asm__ volatile("ldmxcsr %3\n\tmovaps (%1), %%xmm0\n\tmulss (%2), %%xmm0\n\tstmxcsr %0\n\tmovaps %%xmm0, (%4)\n\tldmxcsr %5"
-                     : "=m"(mx) : "r"(den), "r"(one), "m"(daz), "r"(out), "m"(plain) : "memory");
+    __asm__ volatile("ldmxcsr %3\n\tmovaps (%1), %%xmm0\n\tmulss (%2), %%xmm0\n\tstmxcsr "
+                     "%0\n\tmovaps %%xmm0, (%4)\n\tldmxcsr %5"
+                     : "=m"(mx)
+                     : "r"(den), "r"(one), "m"(daz), "r"(out), "m"(plain)
+                     : "memory");
     EQ(out[0], 0);
     EQ(mx & 2, 0); /* DAZ: no denormal exception */
-    u32 half[4] __attribute__((aligned(16))) = { 0x3f000000, 0, 0, 0 }, small[4] __attribute__((aligned(16))) = { 0x00800000, 0, 0, 0 };
-    __asm__ volatile("ldmxcsr %3\n\tmovaps (%1), %%xmm0\n\tmulss (%2), %%xmm0\n\tstmxcsr %0\n\tmovaps %%xmm0, (%4)\n\tldmxcsr %5"
-                     : "=m"(mx) : "r"(small), "r"(half), "m"(ftz), "r"(out), "m"(plain) : "memory");
+    u32 half[4] __attribute__((aligned(16))) = { 0x3f000000, 0, 0, 0 },
+                small[4] __attribute__((aligned(16))) = { 0x00800000, 0, 0, 0 };
+    __asm__ volatile("ldmxcsr %3\n\tmovaps (%1), %%xmm0\n\tmulss (%2), %%xmm0\n\tstmxcsr "
+                     "%0\n\tmovaps %%xmm0, (%4)\n\tldmxcsr %5"
+                     : "=m"(mx)
+                     : "r"(small), "r"(half), "m"(ftz), "r"(out), "m"(plain)
+                     : "memory");
     EQ(out[0], 0);
     EQ(mx & 0x10, 0x10);
-    __asm__ volatile("movaps (%1), %%xmm0\n\tmulss (%2), %%xmm0\n\tstmxcsr %0\n\tmovaps %%xmm0, (%3)\n\tldmxcsr %4"
-                     : "=m"(mx) : "r"(small), "r"(half), "r"(out), "m"(plain) : "memory");
+    __asm__ volatile("movaps (%1), %%xmm0\n\tmulss (%2), %%xmm0\n\tstmxcsr %0\n\tmovaps %%xmm0, "
+                     "(%3)\n\tldmxcsr %4"
+                     : "=m"(mx)
+                     : "r"(small), "r"(half), "r"(out), "m"(plain)
+                     : "memory");
     EQ(out[0], 0x00400000);
 }
 

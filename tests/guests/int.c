@@ -1,12 +1,22 @@
 /*
  * int.c: integer instructions whose corner cases guests rely on (SDM volume 2): partial registers,
- * flags, zero counts, divisions, stack forms, LOCK. Results that the manual leaves undefined are not
- * looked at.
+ * flags, zero counts, divisions, stack forms, LOCK. Results that the manual leaves undefined are
+ * not looked at.
  */
 #include "guest.h"
 
-enum { CF = 1, PFLAG = 4, AF = 0x10, ZF = 0x40, SF = 0x80, TF = 0x100, IF = 0x200, OFLAG = 0x800,
-       NT = 0x4000, STATUS = CF | PFLAG | AF | ZF | SF | OFLAG };
+enum {
+    CF = 1,
+    PFLAG = 4,
+    AF = 0x10,
+    ZF = 0x40,
+    SF = 0x80,
+    TF = 0x100,
+    IF = 0x200,
+    OFLAG = 0x800,
+    NT = 0x4000,
+    STATUS = CF | PFLAG | AF | ZF | SF | OFLAG
+};
 
 #define FLAGS_SET "push %[f]\n\tpopfq\n\t"
 #define FLAGS_GET "pushfq\n\tpop %[f]\n\t"
@@ -41,16 +51,21 @@ static void t_cmov_zero_extends(void)
     __asm__ volatile("xor %%ecx, %%ecx\n\tcmovnz %w1, %w0" : "+r"(a) : "r"(b) : "rcx", "cc");
     EQ(a, 0xffffffff00000001);
     /* The memory operand is read even if the condition is false. */
-    __asm__ volatile(TRY "xor %%ecx, %%ecx\n\tcmovnz (%1), %k0" END : "+r"(a) : "r"(TEST_VA) : "rcx", "cc");
+    __asm__ volatile(TRY "xor %%ecx, %%ecx\n\tcmovnz (%1), %k0" END
+                     : "+r"(a)
+                     : "r"(TEST_VA)
+                     : "rcx", "cc");
     EQ(fault.vec, PF);
 }
 
 #define SHIFT0(insn)                                                                               \
     do {                                                                                           \
         u64 f = STATUS | 2, v = 0xffffffff80000001;                                                \
-        __asm__ volatile(FLAGS_SET insn " %%cl, %k[v]\n\t" FLAGS_GET                                \
-                         : [f] "+r"(f), [v] "+r"(v) : "c"(32) : "cc");                             \
-        EQ(f & STATUS, STATUS);                                                                    \
+        __asm__ volatile(FLAGS_SET insn " %%cl, %k[v]\n\t" FLAGS_GET                               \
+                         : [f] "+r"(f), [v] "+r"(v)                                                \
+                         : "c"(32)                                                                 \
+                         : "cc");                                                                  \
+        EQ(f &STATUS, STATUS);                                                                     \
         EQ(v, 0x80000001);                                                                         \
     } while (0)
 
@@ -64,18 +79,27 @@ static void t_shift_by_zero(void)
     SHIFT0("rcl");
     SHIFT0("rcr");
     u64 f = STATUS | 2, v = 0x1ffffffff;
-    __asm__ volatile(FLAGS_SET "shld $0, %k[v], %k[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+r"(v) : : "cc");
+    __asm__ volatile(FLAGS_SET "shld $0, %k[v], %k[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+r"(v)
+                     :
+                     : "cc");
     EQ(f & STATUS, STATUS);
     EQ(v, 0xffffffff);
     /* A rotation by a multiple of the width still counts: CF is the bit that moved last. */
     f = 2;
     v = 0x80;
-    __asm__ volatile(FLAGS_SET "rol %%cl, %b[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+q"(v) : "c"(8) : "cc");
+    __asm__ volatile(FLAGS_SET "rol %%cl, %b[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+q"(v)
+                     : "c"(8)
+                     : "cc");
     EQ(v, 0x80);
     EQ(f & CF, 0);
     v = 0x81;
     f = 2;
-    __asm__ volatile(FLAGS_SET "rol %%cl, %b[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+q"(v) : "c"(8) : "cc");
+    __asm__ volatile(FLAGS_SET "rol %%cl, %b[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+q"(v)
+                     : "c"(8)
+                     : "cc");
     EQ(v, 0x81);
     EQ(f & CF, CF);
 }
@@ -88,12 +112,18 @@ static void t_rotate_through_carry(void)
     EQ(f & (CF | OFLAG), CF | OFLAG);
     f = 2 | CF; /* 8-bit counts are taken modulo 9 */
     v = 0x55;
-    __asm__ volatile(FLAGS_SET "rcl %%cl, %b[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+q"(v) : "c"(9) : "cc");
+    __asm__ volatile(FLAGS_SET "rcl %%cl, %b[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+q"(v)
+                     : "c"(9)
+                     : "cc");
     EQ(v & 0xff, 0x55);
     EQ(f & CF, CF);
     f = 2 | CF; /* and 16-bit ones modulo 17 */
     v = 0x1234;
-    __asm__ volatile(FLAGS_SET "rcr %%cl, %w[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+r"(v) : "c"(18) : "cc");
+    __asm__ volatile(FLAGS_SET "rcr %%cl, %w[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+r"(v)
+                     : "c"(18)
+                     : "cc");
     EQ(v & 0xffff, 0x891a);
     EQ(f & CF, 0);
 }
@@ -101,10 +131,16 @@ static void t_rotate_through_carry(void)
 static void t_bit_scan(void)
 {
     u64 f = 2, v = 0x1122334455667788;
-    __asm__ volatile(FLAGS_SET "bsf %[z], %[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+r"(v) : [z] "r"(0ull) : "cc");
+    __asm__ volatile(FLAGS_SET "bsf %[z], %[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+r"(v)
+                     : [z] "r"(0ull)
+                     : "cc");
     EQ(v, 0x1122334455667788);
     EQ(f & ZF, ZF);
-    __asm__ volatile(FLAGS_SET "bsr %[z], %[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+r"(v) : [z] "r"(0ull) : "cc");
+    __asm__ volatile(FLAGS_SET "bsr %[z], %[v]\n\t" FLAGS_GET
+                     : [f] "+r"(f), [v] "+r"(v)
+                     : [z] "r"(0ull)
+                     : "cc");
     EQ(v, 0x1122334455667788);
     __asm__ volatile("bsr %[z], %[v]" : [v] "+r"(v) : [z] "r"(0x8000000000000000ull) : "cc");
     EQ(v, 63);
@@ -113,7 +149,10 @@ static void t_bit_scan(void)
         __asm__ volatile("lzcnt %k1, %k0" : "+r"(n) : "r"(1) : "cc");
         EQ(n, 31);
         f = 2;
-        __asm__ volatile(FLAGS_SET "lzcnt %[z], %[v]\n\t" FLAGS_GET : [f] "+r"(f), [v] "+r"(n) : [z] "r"(0ull) : "cc");
+        __asm__ volatile(FLAGS_SET "lzcnt %[z], %[v]\n\t" FLAGS_GET
+                         : [f] "+r"(f), [v] "+r"(n)
+                         : [z] "r"(0ull)
+                         : "cc");
         EQ(n, 64);
         EQ(f & (CF | ZF), CF);
     }
@@ -134,7 +173,10 @@ static void t_bit_test_memory(void)
     __asm__ volatile("btc %1, (%0)" : : "r"(bits + 4), "r"(off32) : "memory", "cc");
     EQ(bits[3], 0x8000000000000020);
     u64 f = 2;
-    __asm__ volatile(FLAGS_SET "btrl $37, (%[p])\n\t" FLAGS_GET : [f] "+r"(f) : [p] "r"(bits + 3) : "memory", "cc");
+    __asm__ volatile(FLAGS_SET "btrl $37, (%[p])\n\t" FLAGS_GET
+                     : [f] "+r"(f)
+                     : [p] "r"(bits + 3)
+                     : "memory", "cc");
     EQ(bits[3], 0x8000000000000000); /* an immediate is taken modulo the width */
     EQ(f & CF, CF);
 }
@@ -145,11 +187,17 @@ static void t_cmpxchg(void)
     map_page(TEST_VA, page, PG_P); /* read only: it faults though the comparison is unequal */
     *(u64 *)page = 5;
     u64 a = 6;
-    __asm__ volatile(TRY "cmpxchg %1, (%2)" END : "+a"(a) : "r"(7ull), "r"(TEST_VA) : "memory", "cc");
+    __asm__ volatile(TRY "cmpxchg %1, (%2)" END
+                     : "+a"(a)
+                     : "r"(7ull), "r"(TEST_VA)
+                     : "memory", "cc");
     FAULTS(PF, PF_P | PF_W);
     EQ(a, 6);
     map_page(TEST_VA, page, PG_P | PG_W);
-    __asm__ volatile(TRY "cmpxchg %1, (%2)" END : "+a"(a) : "r"(7ull), "r"(TEST_VA) : "memory", "cc");
+    __asm__ volatile(TRY "cmpxchg %1, (%2)" END
+                     : "+a"(a)
+                     : "r"(7ull), "r"(TEST_VA)
+                     : "memory", "cc");
     EQ(fault.vec, NONE);
     EQ(a, 5);
     EQ(*pte(TEST_VA) & PG_D, PG_D);
@@ -172,20 +220,31 @@ static void t_cmpxchg16b(void)
     static u64 m[4] __attribute__((aligned(16))) = { 1, 2, 3, 4 };
     u64 a = 1, d = 2, f;
     __asm__ volatile(TRY "lock cmpxchg16b (%3)" END "pushfq\n\tpop %2"
-                     : "+a"(a), "+d"(d), "=r"(f) : "r"(m), "b"(7ull), "c"(8ull) : "memory", "cc");
+                     : "+a"(a), "+d"(d), "=r"(f)
+                     : "r"(m), "b"(7ull), "c"(8ull)
+                     : "memory", "cc");
     EQ(fault.vec, NONE);
     EQ(m[0], 7);
     EQ(m[1], 8);
     EQ(f & ZF, ZF);
-    __asm__ volatile(TRY "cmpxchg16b (%2)" END : "+a"(a), "+d"(d) : "r"(m + 1), "b"(0ull), "c"(0ull) : "memory", "cc");
+    __asm__ volatile(TRY "cmpxchg16b (%2)" END
+                     : "+a"(a), "+d"(d)
+                     : "r"(m + 1), "b"(0ull), "c"(0ull)
+                     : "memory", "cc");
     FAULTS(GP, 0);
-    __asm__ volatile(TRY "cmpxchg16b (%2)" END : "+a"(a), "+d"(d) : "r"(m), "b"(0ull), "c"(0ull) : "memory", "cc");
+    __asm__ volatile(TRY "cmpxchg16b (%2)" END
+                     : "+a"(a), "+d"(d)
+                     : "r"(m), "b"(0ull), "c"(0ull)
+                     : "memory", "cc");
     EQ(a, 7);
     EQ(d, 8);
     u64 lo = 0x0000000800000007; /* cmpxchg8b has no alignment rule */
     memcpy((u8 *)m + 3, &lo, 8);
     a = 7, d = 8;
-    __asm__ volatile(TRY "cmpxchg8b (%2)" END : "+a"(a), "+d"(d) : "r"((u8 *)m + 3), "b"(0x11), "c"(0x22) : "memory", "cc");
+    __asm__ volatile(TRY "cmpxchg8b (%2)" END
+                     : "+a"(a), "+d"(d)
+                     : "r"((u8 *)m + 3), "b"(0x11), "c"(0x22)
+                     : "memory", "cc");
     EQ(fault.vec, NONE);
     memcpy(&lo, (u8 *)m + 3, 8);
     EQ(lo, 0x0000002200000011);
@@ -196,18 +255,26 @@ static void t_stack_forms(void)
     u64 before, got, after;
     __asm__ volatile("mov %%rsp, %0\n\tpush %%rsp\n\tpop %1" : "=&r"(before), "=&r"(got));
     EQ(got, before);
-    __asm__ volatile("mov %%rsp, %0\n\tmovq $0, -8(%%rsp)\n\tpush %3\n\tpop %%rsp\n\tmov %%rsp, %1\n\tmov %0, %%rsp\n\tmov $0, %k2"
-                     : "=&r"(before), "=&r"(got), "=&r"(after) : "r"(0x1234567890ull));
+    __asm__ volatile("mov %%rsp, %0\n\tmovq $0, -8(%%rsp)\n\tpush %3\n\tpop %%rsp\n\tmov %%rsp, "
+                     "%1\n\tmov %0, %%rsp\n\tmov $0, %k2"
+                     : "=&r"(before), "=&r"(got), "=&r"(after)
+                     : "r"(0x1234567890ull));
     EQ(got, 0x1234567890);
     /* POP [RSP+d]: the address uses RSP as it is after the increment. */
     u64 stack[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
-    __asm__ volatile("mov %%rsp, %0\n\tmov %2, %%rsp\n\tpopq 8(%%rsp)\n\tmov %%rsp, %1\n\tmov %0, %%rsp"
-                     : "=&r"(before), "=&r"(after) : "r"(stack) : "memory");
+    __asm__ volatile(
+        "mov %%rsp, %0\n\tmov %2, %%rsp\n\tpopq 8(%%rsp)\n\tmov %%rsp, %1\n\tmov %0, %%rsp"
+        : "=&r"(before), "=&r"(after)
+        : "r"(stack)
+        : "memory");
     EQ(after, (u64)(stack + 1));
     EQ(stack[2], 1);
     /* PUSH [RSP+d]: the address uses RSP as it was. */
-    __asm__ volatile("mov %%rsp, %0\n\tmov %2, %%rsp\n\tpushq 8(%%rsp)\n\tmov %%rsp, %1\n\tmov %0, %%rsp"
-                     : "=&r"(before), "=&r"(after) : "r"(stack + 4) : "memory");
+    __asm__ volatile(
+        "mov %%rsp, %0\n\tmov %2, %%rsp\n\tpushq 8(%%rsp)\n\tmov %%rsp, %1\n\tmov %0, %%rsp"
+        : "=&r"(before), "=&r"(after)
+        : "r"(stack + 4)
+        : "memory");
     EQ(after, (u64)(stack + 3));
     EQ(stack[3], 6);
     u16 sel = 0;
@@ -219,9 +286,12 @@ static void t_enter_leave(void)
 {
     u64 stack[32], frame[8] = { 0, 0, 0, 0, 0, 0x30, 0x20, 0x10 }, sp, bp, save;
     memset(stack, 0, sizeof stack);
-    __asm__ volatile("mov %%rsp, %2\n\tpush %%rbp\n\tmov %%rsp, %%r12\n\tmov %3, %%rsp\n\tmov %4, %%rbp\n\tenter $0x10, $3\n\t"
+    __asm__ volatile("mov %%rsp, %2\n\tpush %%rbp\n\tmov %%rsp, %%r12\n\tmov %3, %%rsp\n\tmov %4, "
+                     "%%rbp\n\tenter $0x10, $3\n\t"
                      "mov %%rsp, %0\n\tmov %%rbp, %1\n\tmov %%r12, %%rsp\n\tpop %%rbp"
-                     : "=&a"(sp), "=&b"(bp), "=&c"(save) : "S"(stack + 32), "D"(frame + 8) : "memory", "r12");
+                     : "=&a"(sp), "=&b"(bp), "=&c"(save)
+                     : "S"(stack + 32), "D"(frame + 8)
+                     : "memory", "r12");
     EQ(bp, (u64)(stack + 31));
     EQ(sp, (u64)(stack + 28) - 0x10);
     EQ(stack[31], (u64)(frame + 8));
@@ -265,10 +335,16 @@ static void t_multiply_flags(void)
     EQ(a, 0x100);
     EQ(f & (CF | OFLAG), CF | OFLAG);
     a = 0xffffffff00000003;
-    __asm__ volatile("mull %k3\n\tpushfq\n\tpop %2" : "+a"(a), "+d"(d), "=r"(f) : "r"(0x80000000) : "cc");
+    __asm__ volatile("mull %k3\n\tpushfq\n\tpop %2"
+                     : "+a"(a), "+d"(d), "=r"(f)
+                     : "r"(0x80000000)
+                     : "cc");
     EQ(a, 0x80000000);
     EQ(d, 1);
-    __asm__ volatile("imul $-3, %3, %0\n\tpushfq\n\tpop %2" : "=r"(a), "+d"(d), "=r"(f) : "r"(5ll) : "cc");
+    __asm__ volatile("imul $-3, %3, %0\n\tpushfq\n\tpop %2"
+                     : "=r"(a), "+d"(d), "=r"(f)
+                     : "r"(5ll)
+                     : "cc");
     EQ(a, (u64)-15);
     EQ(f & (CF | OFLAG), 0);
 }
@@ -304,8 +380,12 @@ static void t_undefined_and_hints(void)
     FAULTS(UD, 0);
     __asm__ volatile(TRY ".byte 0xd6" END : :); /* salc */
     FAULTS(UD, 0);
-    __asm__ volatile(TRY ".byte 0x66, 0x90, 0xf3, 0x90, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x0f, 0x18, 0x38,"
-                     "0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x0d, 0x08" END : : "a"(0x200000) : "memory");
+    __asm__ volatile(
+        TRY ".byte 0x66, 0x90, 0xf3, 0x90, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x0f, 0x18, 0x38,"
+            "0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x0d, 0x08" END
+        :
+        : "a"(0x200000)
+        : "memory");
     EQ(fault.vec, NONE);
     /* Sixteen bytes are one too many, fifteen are not. */
     __asm__ volatile(TRY ".fill 14, 1, 0x66\n\tnop" END : :);
@@ -317,13 +397,19 @@ static void t_undefined_and_hints(void)
 static void t_popf(void)
 {
     u64 f;
-    __asm__ volatile("pushq %1\n\tpopfq\n\tpushfq\n\tpop %0" : "=r"(f) : "r"((u64)(0x3f7ad7 & ~(TF | IF | 0x20000))) : "cc");
+    __asm__ volatile("pushq %1\n\tpopfq\n\tpushfq\n\tpop %0"
+                     : "=r"(f)
+                     : "r"((u64)(0x3f7ad7 & ~(TF | IF | 0x20000)))
+                     : "cc");
     EQ(f & 0x8028, 0);
     EQ(f & 2, 2);
     EQ(f & 0x3000, 0x3000);
     EQ(f & NT, NT);
     __asm__ volatile("pushq $2\n\tpopfq" : : : "cc");
-    __asm__ volatile("pushfq\n\torq $0x30000, (%%rsp)\n\tpopfq\n\tpushfq\n\tpop %0" : "=r"(f) : : "cc");
+    __asm__ volatile("pushfq\n\torq $0x30000, (%%rsp)\n\tpopfq\n\tpushfq\n\tpop %0"
+                     : "=r"(f)
+                     :
+                     : "cc");
     EQ(f & 0x30000, 0); /* POPF cannot set VM and clears RF */
 }
 
@@ -366,12 +452,17 @@ static void t_ip_relative_and_wrap(void)
     /* 67h: 32-bit addresses wrap at 4 GiB. */
     static u32 cell = 0x1234567;
     u32 v;
-    __asm__ volatile("mov $0xfffffff0, %%ecx\n\tmovl (%%ecx,%1), %0" : "=r"(v) : "r"((u32)(u64)&cell + 16) : "rcx");
+    __asm__ volatile("mov $0xfffffff0, %%ecx\n\tmovl (%%ecx,%1), %0"
+                     : "=r"(v)
+                     : "r"((u32)(u64)&cell + 16)
+                     : "rcx");
     EQ(v, 0x1234567);
     u64 a;
     __asm__ volatile("lea (%%ecx,%%ecx), %0" : "=r"(a) : "c"(0x90000000ull));
     EQ(a, 0x20000000);
-    __asm__ volatile("lea (%%rcx,%%rcx), %w0" : "=r"(a) : "c"(0x90000001ull), "0"(0xffffffffffffffff));
+    __asm__ volatile("lea (%%rcx,%%rcx), %w0"
+                     : "=r"(a)
+                     : "c"(0x90000001ull), "0"(0xffffffffffffffff));
     EQ(a, 0xffffffffffff0002);
 }
 

@@ -149,11 +149,17 @@ static void t_sti_shadow(void)
     EQ(at_rip, want); /* the second STI makes no new shadow */
     at_rip = 0;
     self_ipi(V1);
-    __asm__ volatile("lea 98f(%%rip), %0\n\tsti\n\tmov %w1, %%ss\n\tnop\n98:\tnop\n\tcli" : "=&r"(want) : "r"(SEL_DATA) : "memory");
+    __asm__ volatile("lea 98f(%%rip), %0\n\tsti\n\tmov %w1, %%ss\n\tnop\n98:\tnop\n\tcli"
+                     : "=&r"(want)
+                     : "r"(SEL_DATA)
+                     : "memory");
     EQ(at_rip, want); /* MOV SS behind STI: one more */
     at_rip = 0;
     self_ipi(V1);
-    __asm__ volatile("lea 98f(%%rip), %0\n\tpushfq\n\torl $0x200, (%%rsp)\n\tpopfq\n98:\tnop\n\tcli" : "=r"(want) : : "memory", "cc");
+    __asm__ volatile("lea 98f(%%rip), %0\n\tpushfq\n\torl $0x200, (%%rsp)\n\tpopfq\n98:\tnop\n\tcli"
+                     : "=r"(want)
+                     :
+                     : "memory", "cc");
     EQ(at_rip, want); /* POPF has none */
     hook[V1] = 0;
 }
@@ -189,8 +195,11 @@ static void nmi_handler_unblocks(struct frame *f)
         for (int i = 0; i < 1000; i++)
             cpu_relax();
         /* Any IRET unblocks, one to here too. */
-        __asm__ volatile("mov %%rsp, %%rax\n\tpush %0\n\tpush %%rax\n\tpushfq\n\tpush %1\n\tpush $1f\n\tiretq\n1:\n\tnop"
-                         : : "r"((u64)SEL_DATA), "r"((u64)SEL_CODE64) : "rax", "memory");
+        __asm__ volatile("mov %%rsp, %%rax\n\tpush %0\n\tpush %%rax\n\tpushfq\n\tpush %1\n\tpush "
+                         "$1f\n\tiretq\n1:\n\tnop"
+                         :
+                         : "r"((u64)SEL_DATA), "r"((u64)SEL_CODE64)
+                         : "rax", "memory");
         for (int i = 0; i < 1000; i++)
             cpu_relax();
     }
@@ -294,13 +303,13 @@ static void t_x2apic(void)
     EQ(try_wrmsr(0x1b, (base & ~0x800ull) | 0x400), GP); /* EXTD without EN */
     wrmsr(0x1b, base | 0x400);
     EQ(rdmsr(0x802), id);
-    EQ(try_rdmsr(0x80e), GP); /* no DFR */
-    EQ(try_rdmsr(0x831), GP); /* no ICR2 */
+    EQ(try_rdmsr(0x80e), GP);    /* no DFR */
+    EQ(try_rdmsr(0x831), GP);    /* no ICR2 */
     EQ(try_wrmsr(0x80b, 1), GP); /* EOI takes 0 only */
     EQ(try_wrmsr(0x802, 0), GP);
     EQ(try_wrmsr(0x80f, 1ull << 32 | 0x1ff), GP);
     EQ(read32(0xfee00030), ~0u); /* its window is gone */
-    wrmsr(0x83f, V1); /* SELF IPI */
+    wrmsr(0x83f, V1);            /* SELF IPI */
     u32 irr = (u32)rdmsr(0x820 + V1 / 32);
     EQ(irr >> (V1 & 31) & 1, 1);
     wrmsr(0x830, (u64)id << 32 | 0x4000 | V2);

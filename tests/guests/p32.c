@@ -11,9 +11,10 @@ enum { PG_P = 1, PG_W = 2, PG_U = 4, PG_A = 0x20, PG_D = 0x40, PG_PS = 0x80 };
 enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
 #define TO_U32(label) ((u32)(label))
 
-extern const char real_begin[], real_end[], vm_int[], vm_cli[], vm_pushf[], vm_hlt[], vm_in[], vm_limit[],
-    vm_segs[], vm_soft[], vm_popf[], vm_cr0[], vm_handler[];
-extern const char task_jumped[], task_called[], task_df[], task_int[], call_gate_target[], call_gate_user[];
+extern const char real_begin[], real_end[], vm_int[], vm_cli[], vm_pushf[], vm_hlt[], vm_in[],
+    vm_limit[], vm_segs[], vm_soft[], vm_popf[], vm_cr0[], vm_handler[];
+extern const char task_jumped[], task_called[], task_df[], task_int[], call_gate_target[],
+    call_gate_user[];
 extern volatile u32 task_seen[16], main_eip, main_esp;
 void real_trip(void);
 
@@ -50,7 +51,8 @@ static int ring3(const char *code, u32 eflags)
 }
 
 __asm__("u_regs: mov %cs, %eax; mov %ss, %ebx; mov %ds, %ecx; int $0x81\n"
-        "u_cli: cli; int $0x81\n u_in: in $0x70, %al; int $0x81\n u_read: mov $0x23, %eax; mov %eax, %ds; mov 0x40000008, %eax; int $0x81\n"
+        "u_cli: cli; int $0x81\n u_in: in $0x70, %al; int $0x81\n u_read: mov $0x23, %eax; mov "
+        "%eax, %ds; mov 0x40000008, %eax; int $0x81\n"
         "u_int80: int $0x80\n");
 extern const char u_regs[], u_cli[], u_in[], u_read[], u_int80[];
 
@@ -65,7 +67,10 @@ static void t_faults(void)
     FAULTS(GP, 0x208);
     __asm__ volatile(TRY "int3" END : : : "memory");
     EQ(fault.vec, BP);
-    __asm__ volatile(TRY "xor %%eax, %%eax; mov %%ax, %%fs; mov %%fs:(%%eax), %%eax" END : : : "memory", "eax");
+    __asm__ volatile(TRY "xor %%eax, %%eax; mov %%ax, %%fs; mov %%fs:(%%eax), %%eax" END
+                     :
+                     :
+                     : "memory", "eax");
     FAULTS(GP, 0);
     EQ(ring3(u_regs, 0x202), VEC_USER_RETURN);
     EQ(fault.f.eax, UCODE);
@@ -172,7 +177,10 @@ static void t_paging_pae(void)
     flush();
     u32 a = 0x6666, d = 0;
     *(u32 *)(page + 4) = 0;
-    __asm__ volatile(TRY "lock cmpxchg8b (%2)" END : "+a"(a), "+d"(d) : "S"(WINDOW), "b"(1), "c"(2) : "memory", "cc");
+    __asm__ volatile(TRY "lock cmpxchg8b (%2)" END
+                     : "+a"(a), "+d"(d)
+                     : "S"(WINDOW), "b"(1), "c"(2)
+                     : "memory", "cc");
     EQ(fault.vec, NONE);
     EQ(*(volatile u64 *)page, 0x200000001);
     /* The PDPTEs are read when CR3 is loaded; reserved bits in them are #GP there. */
@@ -210,7 +218,8 @@ static void t_paging_pae(void)
     try_write_cr(4, cr4);
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------- */
+/* ---- tasks -------------------------------------------------------------------------------------
+ */
 
 static struct tss32 other, df_tss;
 static u8 task_stack[3][4096] __attribute__((aligned(16)));
@@ -287,19 +296,31 @@ static void t_task_gates(void)
     idt[DF] = gate32(TSS_DF, 0, 0x85);
     task_seen[8] = 0;
     gdt[0x70 / 8] = descriptor(0, 0xfff, 0x493); /* a stack segment of one page */
-    __asm__ volatile("movl $1f, main_eip\n\tmovl %%esp, main_esp\n\tmov %w0, %%ss\n\tmovl $0x8000, %%esp\n\tpushl $1\n1:"
-                     : : "r"(0x70) : "memory", "cc");
+    __asm__ volatile("movl $1f, main_eip\n\tmovl %%esp, main_esp\n\tmov %w0, %%ss\n\tmovl $0x8000, "
+                     "%%esp\n\tpushl $1\n1:"
+                     :
+                     : "r"(0x70)
+                     : "memory", "cc");
     EQ(task_seen[8], 1);
     EQ(task_seen[7], 0); /* the error code of a double fault */
     idt[DF] = old;
     __asm__ volatile("clts");
 }
 
-/* ---- virtual-8086 mode --------------------------------------------------------------------------- */
+/* ---- virtual-8086 mode
+ * --------------------------------------------------------------------------- */
 
 static int vm86(const char *code, u32 eflags)
 {
-    u32 frame[9] = { TO_U32(code) - TO_U32(vm_segs), VM_SEG, eflags | VM | 2, 0xfffe, VM_SEG, 0x2222, VM_SEG + 0x100, 0x3333, 0x4444 };
+    u32 frame[9] = { TO_U32(code) - TO_U32(vm_segs),
+                     VM_SEG,
+                     eflags | VM | 2,
+                     0xfffe,
+                     VM_SEG,
+                     0x2222,
+                     VM_SEG + 0x100,
+                     0x3333,
+                     0x4444 };
     memcpy((void *)VM_BASE, vm_segs, 256);
     enter32(frame, 9);
     return fault.vec;
@@ -335,7 +356,7 @@ static void t_vm86(void)
     EQ(fault.f.eax & 0xffff, 0x3202);
     EQ(vm86(vm_popf, IF | IOPL3), VEC_USER_RETURN);
     EQ(fault.f.eax & 0x7200, 0x7200);
-    EQ(fault.f.eax & VM, 0); /* PUSHFD shows VM as 0 */
+    EQ(fault.f.eax & VM, 0);         /* PUSHFD shows VM as 0 */
     EQ(vm86(vm_in, IF | IOPL3), GP); /* the I/O map decides, not IOPL */
     tss.io[0x70 / 8] &= (u8)~1;
     EQ(vm86(vm_in, IF), GP); /* this one is the INT 81h behind it */
@@ -359,7 +380,7 @@ static void t_vm86_extensions(void)
     memset(tss.redirect, 0xff, sizeof tss.redirect);
     EQ(vm86(vm_soft, IF | IOPL3), GP); /* redirected to the IDT: its gate has DPL 0 */
     EQ(fault.f.err, 0x61 * 8 + 2);
-    tss.redirect[0x61 / 8] &= (u8)~(1 << (0x61 & 7));
+    tss.redirect[0x61 / 8] &= (u8) ~(1 << (0x61 & 7));
     EQ(vm86(vm_soft, IF | IOPL3), VEC_USER_RETURN); /* through the table at 0 */
     EQ(fault.f.eax & 0xffff, 105);
     /* IOPL 0: CLI works on VIF. */
@@ -370,7 +391,8 @@ static void t_vm86_extensions(void)
     memset(tss.redirect, 0, sizeof tss.redirect);
 }
 
-/* ---- real mode ------------------------------------------------------------------------------------- */
+/* ---- real mode
+ * ------------------------------------------------------------------------------------- */
 
 static void t_real_mode(void)
 {
@@ -383,12 +405,12 @@ static void t_real_mode(void)
         memset((void *)REAL_OUT, 0, 64);
         real_trip();
         EQ(out[0], REAL_SEG);
-        EQ(out[1] & 0x201, 1);   /* INT clears IF; the carry is kept */
+        EQ(out[1] & 0x201, 1); /* INT clears IF; the carry is kept */
         EQ(out[2] & 0x201, 1);
         EQ(out[3], 0xf000);
         EQ(out[4], 0xf000 - 6);
         EQ(out[5], 1);
-        EQ(out[6], 0xf000 - 6);  /* no error code in real mode */
+        EQ(out[6], 0xf000 - 6); /* no error code in real mode */
         EQ(out[7], 1);
         EQ(*(volatile u32 *)(REAL_OUT + 16), *(volatile u32 *)0x100000);
         EQ(*(volatile u32 *)(REAL_OUT + 20), 0x12345678);
@@ -396,20 +418,22 @@ static void t_real_mode(void)
         EQ(out[13], 0xabcd);
         EQ(out[14], 0xabcd);
         EQ(out[15], 0x7777);
-        EQ(out[16] & 1, 0);      /* PE */
+        EQ(out[16] & 1, 0); /* PE */
     }
 }
 
-/* ---- gates ------------------------------------------------------------------------------------- */
+/* ---- gates -------------------------------------------------------------------------------------
+ */
 
 static void t_call_gate(void)
 {
-    gdt[SEL_GATE / 8] = gate32(CODE, TO_U32(call_gate_target), 0xec) | 2ull << 32; /* two parameters */
+    gdt[SEL_GATE / 8] =
+        gate32(CODE, TO_U32(call_gate_target), 0xec) | 2ull << 32; /* two parameters */
     EQ(ring3(call_gate_user, 0x202), VEC_USER_RETURN);
     EQ(fault.f.eax, 0x2222);
     EQ(fault.f.ebx, 0x1111);
     EQ(fault.f.ecx & 0xffff, CODE);
-    EQ(fault.f.edx, tss.esp0 - 24); /* SS ESP, two parameters, CS EIP */
+    EQ(fault.f.edx, tss.esp0 - 24);                          /* SS ESP, two parameters, CS EIP */
     EQ(fault.f.esp, TO_U32(user_stack + sizeof user_stack)); /* RET 8 takes them off both stacks */
     gdt[SEL_GATE / 8] = gate32(CODE, TO_U32(call_gate_target), 0x8c);
     EQ(ring3(call_gate_user, 0x202), GP);
@@ -422,7 +446,10 @@ static void t_call_gate(void)
 
 static void t_single_step(void)
 {
-    __asm__ volatile(TRY "pushfl\n\torl $0x100, (%%esp)\n\tpopfl\n\tnop\n98:\tnop" END : : : "memory", "cc");
+    __asm__ volatile(TRY "pushfl\n\torl $0x100, (%%esp)\n\tpopfl\n\tnop\n98:\tnop" END
+                     :
+                     :
+                     : "memory", "cc");
     EQ(fault.vec, DB);
     EQ(fault.f.eflags & TF, TF);
 }

@@ -5,7 +5,13 @@
 #include "guest.h"
 
 #define VA TEST_VA
-enum { CR0_WP = 1 << 16, CR4_PGE = 1 << 7, CR4_PCIDE = 1 << 17, CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21 };
+enum {
+    CR0_WP = 1 << 16,
+    CR4_PGE = 1 << 7,
+    CR4_PCIDE = 1 << 17,
+    CR4_SMEP = 1 << 20,
+    CR4_SMAP = 1 << 21
+};
 enum { EFLAGS_AC = 1 << 18 };
 
 static int try_read(u64 va)
@@ -298,7 +304,9 @@ static void t_smap(void)
     } __attribute__((packed)) user_gdt = { sizeof gdt - 1, VA + 4096 - SEL_TEST },
                               own_gdt = { sizeof gdt - 1, (u64)gdt };
     __asm__ volatile(TRY "lgdt %0\n\tstac\n\tmov %w2, %%ds" END "clac\n\tlgdt %1"
-                     : : "m"(user_gdt), "m"(own_gdt), "r"(SEL_TEST) : "memory", "cc");
+                     :
+                     : "m"(user_gdt), "m"(own_gdt), "r"(SEL_TEST)
+                     : "memory", "cc");
     FAULTS(PF, PF_P);
     EQ(fault.cr2, VA + 4096);
     map_page(VA, page, PG_P | PG_W | PG_U);
@@ -384,7 +392,7 @@ static void t_pcid(void)
         return;
     }
     u64 cr3 = read_cr3(), cr4 = read_cr4();
-    EQ(try_write_cr(3, cr3 | 0x18), NONE); /* PWT and PCD without PCIDE */
+    EQ(try_write_cr(3, cr3 | 0x18), NONE);    /* PWT and PCD without PCIDE */
     EQ(try_write_cr(4, cr4 | CR4_PCIDE), GP); /* CR3[11:0] must be 0 */
     write_cr3(cr3);
     EQ(try_write_cr(4, cr4 | CR4_PCIDE), NONE);
@@ -440,8 +448,11 @@ static void t_canonical(void)
     idt[SS].ist = 1; /* some of these leave no usable stack */
     __asm__ volatile(TRY "mov (%1), %0" END : "=r"(v) : "r"(bad) : "memory");
     FAULTS(GP, 0);
-    __asm__ volatile(TRY "mov %%rbp, %%r12\n\tmov %1, %%rbp\n\tmov (%%rbp), %0" END "mov %%r12, %%rbp"
-                     : "=a"(v) : "b"(bad) : "memory", "r12");
+    __asm__ volatile(TRY "mov %%rbp, %%r12\n\tmov %1, %%rbp\n\tmov (%%rbp), %0" END
+                         "mov %%r12, %%rbp"
+                     : "=a"(v)
+                     : "b"(bad)
+                     : "memory", "r12");
     FAULTS(SS, 0);
     __asm__ volatile(TRY "mov %0, %%rsp\n\tpush %%rax" END : : "r"(bad) : "memory");
     FAULTS(SS, 0);
@@ -456,8 +467,8 @@ static void t_canonical(void)
     FAULTS(GP, 0);
     __asm__ volatile(TRY "push %0\n\tret" END : : "r"(bad) : "memory");
     FAULTS(GP, 0);
-    EQ(try_wrmsr(0xc0000100, bad), GP);     /* FS base */
-    EQ(try_wrmsr(0xc0000082, bad), GP);     /* LSTAR */
+    EQ(try_wrmsr(0xc0000100, bad), GP); /* FS base */
+    EQ(try_wrmsr(0xc0000082, bad), GP); /* LSTAR */
     __asm__ volatile(TRY "mov (%1), %0" END : "=r"(v) : "r"(0xffff800000000000) : "memory");
     FAULTS(PF, 0);
     idt[SS].ist = 0;

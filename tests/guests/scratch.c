@@ -14,7 +14,7 @@ static void t_registers(void)
     write32(VALUE, 0x12345678);
     EQ(read32(VALUE), 0x12345678);
     EQ(read32(PENDING), 0);
-    EQ(*(volatile u64 *)VALUE, 0x12345678); /* split into two */
+    EQ(*(volatile u64 *)VALUE, 0x12345678);   /* split into two */
     EQ(*(volatile u16 *)(VALUE + 2), 0x1234); /* taken out of an aligned read */
     EQ(*(volatile u8 *)(VALUE + 1), 0x56);
     *(volatile u8 *)VALUE = 1; /* narrower than the device takes: dropped */

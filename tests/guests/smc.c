@@ -53,7 +53,9 @@ static void t_same_block_later(void)
 {
     /* A store in front of many instructions changes the last one. */
     u8 *p = code_page();
-    static const u8 head[] = { 0x88, 0x0d, 0, 0, 0, 0, 0x31, 0xc0 }; /* mov %cl, x(%rip); xor %eax, %eax */
+    static const u8 head[] = {
+        0x88, 0x0d, 0, 0, 0, 0, 0x31, 0xc0
+    }; /* mov %cl, x(%rip); xor %eax, %eax */
     memcpy(p, head, sizeof head);
     for (int i = 0; i < 20; i++)
         memcpy(p + 8 + 2 * i, "\xff\xc0", 2); /* inc eax */
@@ -72,12 +74,12 @@ static void t_loop_rewrites_itself(void)
     /* Each turn raises the immediate of an ADD in the same loop: 1 + 2 + ... + 100. */
     u8 *p = code_page();
     static const u8 text[] = {
-        0x31, 0xc0,                   /* xor eax, eax */
-        0xb9, 100, 0, 0, 0,           /* mov ecx, 100 */
-        0x05, 1, 0, 0, 0,             /* 1: add eax, 1 */
+        0x31, 0xc0,                         /* xor eax, eax */
+        0xb9, 100,  0,    0,    0,          /* mov ecx, 100 */
+        0x05, 1,    0,    0,    0,          /* 1: add eax, 1 */
         0xff, 0x05, 0xf6, 0xff, 0xff, 0xff, /* inc dword [the 1] */
-        0xff, 0xc9,                   /* dec ecx */
-        0x75, 0xf1,                   /* jnz 1b */
+        0xff, 0xc9,                         /* dec ecx */
+        0x75, 0xf1,                         /* jnz 1b */
         0xc3,
     };
     memcpy(p, text, sizeof text);
@@ -164,9 +166,15 @@ static void t_string_store(void)
     put_const(other, 2);
     memcpy(p, other, 6); /* REP MOVSB */
     EQ(run(p), 2);
-    __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)" : : "r"(other), "r"(p) : "memory");
+    __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)"
+                     :
+                     : "r"(other), "r"(p)
+                     : "memory");
     put_const(other, 3);
-    __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)" : : "r"(other), "r"(p) : "memory");
+    __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)"
+                     :
+                     : "r"(other), "r"(p)
+                     : "memory");
     EQ(run(p), 3);
     __asm__ volatile("lock incl (%0)" : : "r"(p + 1) : "memory", "cc");
     EQ(run(p), 4);
@@ -185,9 +193,15 @@ static void t_stack_writes_code(void)
     put_const(p + 8, 7);
     EQ(run(p + 8), 7);
     u64 save, insn = 0xc300000009b8ull; /* mov eax, 9; ret */
-    __asm__ volatile("mov %%rsp, %0\n\tlea 16(%1), %%rsp\n\tpush %2\n\tmov %0, %%rsp" : "=&r"(save) : "r"(p), "r"(insn) : "memory");
+    __asm__ volatile("mov %%rsp, %0\n\tlea 16(%1), %%rsp\n\tpush %2\n\tmov %0, %%rsp"
+                     : "=&r"(save)
+                     : "r"(p), "r"(insn)
+                     : "memory");
     EQ(run(p + 8), 9);
-    __asm__ volatile(TRY "mov %%rsp, %0\n\tlea 16(%1), %%rsp\n\tint3" END : "=&r"(save) : "r"(p) : "memory");
+    __asm__ volatile(TRY "mov %%rsp, %0\n\tlea 16(%1), %%rsp\n\tint3" END
+                     : "=&r"(save)
+                     : "r"(p)
+                     : "memory");
     EQ(fault.vec, BP);
     EQ(*(u64 *)(p + 8), SEL_DATA); /* SS of the frame; the page was used as a stack */
 }
@@ -216,7 +230,8 @@ static void t_other_cpu(void)
     for (u32 i = 1; i < 300 && all; i++) {
         *(volatile u8 *)(shared + 1) = (u8)i;
         u64 begin = rdtsc();
-        while (__atomic_load_n(&seen, __ATOMIC_ACQUIRE) != (i & 0xff) && rdtsc() - begin < 2000000000)
+        while (__atomic_load_n(&seen, __ATOMIC_ACQUIRE) != (i & 0xff) &&
+               rdtsc() - begin < 2000000000)
             cpu_relax();
         all = seen == (i & 0xff);
     }

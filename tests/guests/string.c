@@ -102,10 +102,16 @@ static void t_overlap(void)
 static void t_zero_count(void)
 {
     u64 di = VA + 0x100000, si = VA + 0x100000, cx = 0, f = 0x8d5;
-    __asm__ volatile(TRY "rep movsb\n\trep stosq\n\trep lodsl" END : "+D"(di), "+S"(si), "+c"(cx) : "a"(0) : "memory");
+    __asm__ volatile(TRY "rep movsb\n\trep stosq\n\trep lodsl" END
+                     : "+D"(di), "+S"(si), "+c"(cx)
+                     : "a"(0)
+                     : "memory");
     EQ(fault.vec, NONE);
     EQ(di, VA + 0x100000);
-    __asm__ volatile("push %3\n\tpopfq\n\trepe cmpsb\n\trepne scasb\n\tpushfq\n\tpop %3" : "+D"(di), "+S"(si), "+c"(cx), "+r"(f) : "a"(0) : "memory", "cc");
+    __asm__ volatile("push %3\n\tpopfq\n\trepe cmpsb\n\trepne scasb\n\tpushfq\n\tpop %3"
+                     : "+D"(di), "+S"(si), "+c"(cx), "+r"(f)
+                     : "a"(0)
+                     : "memory", "cc");
     EQ(f & 0x8d5, 0x8d5);
     /* 67h: ECX = 0 counts, and the registers keep their upper halves. */
     cx = 0xffffffff00000000, di = 0x1234567800000000 | 0x500000;
@@ -145,13 +151,19 @@ static void t_address_size(void)
 
 static void t_compare(void)
 {
-    u64 f, cx = 10, di = (u64)"abcdefghij", si = (u64)"abcdeXghij";
-    __asm__ volatile("repe cmpsb\n\tpushfq\n\tpop %3" : "+D"(di), "+S"(si), "+c"(cx), "=r"(f) : : "memory", "cc");
+    u64 f, cx = 10, di = (u64) "abcdefghij", si = (u64) "abcdeXghij";
+    __asm__ volatile("repe cmpsb\n\tpushfq\n\tpop %3"
+                     : "+D"(di), "+S"(si), "+c"(cx), "=r"(f)
+                     :
+                     : "memory", "cc");
     EQ(cx, 4);
     EQ(f & ZF, 0);
     EQ(f & CF, CF); /* 'X' - 'f' */
-    cx = 10, di = (u64)"abcdefghij";
-    __asm__ volatile("repne scasb\n\tpushfq\n\tpop %2" : "+D"(di), "+c"(cx), "=r"(f) : "a"('d') : "memory", "cc");
+    cx = 10, di = (u64) "abcdefghij";
+    __asm__ volatile("repne scasb\n\tpushfq\n\tpop %2"
+                     : "+D"(di), "+c"(cx), "=r"(f)
+                     : "a"('d')
+                     : "memory", "cc");
     EQ(cx, 6);
     EQ(f & ZF, ZF);
     half_mapped();
@@ -170,7 +182,7 @@ static void t_segment_override(void)
     u64 old = rdmsr(0xc0000100), a;
     wrmsr(0xc0000100, 8);
     u64 si = (u64)cell;
-    __asm__ volatile("lodsq %%fs:(%%rsi), %%rax" : "=a"(a), "+S"(si) : : "memory");
+    __asm__ volatile(".byte 0x64; lodsq" : "=a"(a), "+S"(si) : : "memory");
     EQ(a, 0x2222);
     EQ(si, (u64)(cell + 1));
     u64 di = (u64)cell; /* the destination has no override */

@@ -33,14 +33,14 @@ static int ring3(const void *code, u64 arg)
 static void t_control_registers(void)
 {
     u64 cr0 = read_cr0(), cr4 = read_cr4(), cr3 = read_cr3();
-    EQ(try_write_cr(0, cr0 & ~1ull), GP);            /* PG without PE */
+    EQ(try_write_cr(0, cr0 & ~1ull), GP); /* PG without PE */
     EQ(try_write_cr(0, cr0 | 1ull << 32), GP);
     EQ(try_write_cr(0, (cr0 | 1u << 29) & ~(1ull << 30)), GP); /* NW without CD */
-    EQ(try_write_cr(0, cr0 | 1 << 6), NONE);         /* reserved below 32: ignored */
+    EQ(try_write_cr(0, cr0 | 1 << 6), NONE);                   /* reserved below 32: ignored */
     EQ(read_cr0(), cr0);
-    EQ(try_write_cr(0, cr0 & ~0x10ull), NONE);       /* ET is fixed */
+    EQ(try_write_cr(0, cr0 & ~0x10ull), NONE); /* ET is fixed */
     EQ(read_cr0(), cr0);
-    EQ(try_write_cr(4, cr4 & ~0x20ull), GP);         /* PAE in long mode */
+    EQ(try_write_cr(4, cr4 & ~0x20ull), GP); /* PAE in long mode */
     EQ(try_write_cr(4, cr4 | 1ull << 40), GP);
     EQ(try_write_cr(4, cr4 | 1 << 15), GP);
     EQ(try_write_cr(3, cr3 | 1ull << 62), GP);
@@ -276,8 +276,12 @@ static void t_descriptor_tables(void)
     struct {
         u16 limit;
         u64 base;
-    } __attribute__((packed)) shorter = { 0x7f * 16 + 15, (u64)idt }, full = { 256 * 16 - 1, (u64)idt };
-    __asm__ volatile(TRY "lidt %0\n\tint $0x80" END "lidt %1" : : "m"(shorter), "m"(full) : "memory");
+    } __attribute__((packed)) shorter = { 0x7f * 16 + 15, (u64)idt },
+                              full = { 256 * 16 - 1, (u64)idt };
+    __asm__ volatile(TRY "lidt %0\n\tint $0x80" END "lidt %1"
+                     :
+                     : "m"(shorter), "m"(full)
+                     : "memory");
     FAULTS(GP, 0x80 * 8 + 2);
 }
 

@@ -1,4 +1,5 @@
-/* triple.c: a fault that cannot be delivered, nor the double fault after it: the machine crashes. */
+/* triple.c: a fault that cannot be delivered, nor the double fault after it: the machine crashes.
+ */
 #include "guest.h"
 
 static void t_triple_fault(void)

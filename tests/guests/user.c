@@ -1,12 +1,19 @@
 /*
- * user.c: the ways between rings in long mode (SDM 2: SYSCALL, SYSRET, SYSENTER, SYSEXIT, IRET, INT;
- * SDM 3A, chapter 6): register effects, checks, stacks, privileges of CPL 3.
+ * user.c: the ways between rings in long mode (SDM 2: SYSCALL, SYSRET, SYSENTER, SYSEXIT, IRET,
+ * INT; SDM 3A, chapter 6): register effects, checks, stacks, privileges of CPL 3.
  */
 #include "guest.h"
 
 enum { TF = 0x100, IF = 0x200, NT = 0x4000, RF = 0x10000, AC_FLAG = 0x40000 };
-enum { MSR_STAR = 0xc0000081, MSR_LSTAR, MSR_CSTAR, MSR_FMASK, MSR_SYSENTER_CS = 0x174,
-       MSR_SYSENTER_ESP, MSR_SYSENTER_EIP };
+enum {
+    MSR_STAR = 0xc0000081,
+    MSR_LSTAR,
+    MSR_CSTAR,
+    MSR_FMASK,
+    MSR_SYSENTER_CS = 0x174,
+    MSR_SYSENTER_ESP,
+    MSR_SYSENTER_EIP
+};
 #define UC (SEL_UCODE64 | 3)
 #define USS (SEL_UDATA | 3)
 
@@ -16,7 +23,8 @@ static bool intel(void)
 }
 
 /* Where SYSCALL lands: still on the user's stack; leaves by a fault whose registers tell all. */
-__asm__(".globl sys_entry\nsys_entry: mov %rsp, %rbx\n mov %ss, %edx\n mov %cs, %esi\n pushfq\n pop %rax\n ud2\n"
+__asm__(".globl sys_entry\nsys_entry: mov %rsp, %rbx\n mov %ss, %edx\n mov %cs, %esi\n pushfq\n "
+        "pop %rax\n ud2\n"
         ".globl sys_back\nsys_back: .byte 0x48, 0x0f, 0x07\n" /* sysretq */
         ".globl sys_back32\nsys_back32: .byte 0x0f, 0x07\n"
         ".globl sys_exit\nsys_exit: .byte 0x48, 0x0f, 0x35\n"); /* sysexitq */
@@ -24,7 +32,10 @@ extern const char sys_entry[], sys_back[], sys_back32[], sys_exit[];
 
 USER_CODE static void u_syscall(u64 flags)
 {
-    __asm__ volatile("push %0\n\tpopfq\n\tsyscall\n\tint $0x81" : : "r"(flags) : "memory", "rcx", "r11");
+    __asm__ volatile("push %0\n\tpopfq\n\tsyscall\n\tint $0x81"
+                     :
+                     : "r"(flags)
+                     : "memory", "rcx", "r11");
 }
 
 static void syscall_setup(void)
@@ -42,7 +53,8 @@ static void t_syscall(void)
     EQ(fault.f.cs, SEL_CODE64);
     EQ(fault.f.rsi, SEL_CODE64);
     EQ(fault.f.rdx, SEL_DATA);
-    CHECK(fault.f.rbx >= (u64)user_stack && fault.f.rbx <= (u64)USER_STACK_TOP); /* no stack switch */
+    CHECK(fault.f.rbx >= (u64)user_stack &&
+          fault.f.rbx <= (u64)USER_STACK_TOP); /* no stack switch */
     EQ(fault.f.rax & 0x700, 0);
     EQ(fault.f.rax & NT, NT); /* not in FMASK */
     EQ(fault.f.r11 & (0x246 | NT | AC_FLAG), 0x246 | NT | AC_FLAG);
@@ -56,7 +68,8 @@ static void t_syscall(void)
 }
 
 /* Lands in user mode by SYSRET from C; RCX and R11 are loaded from the arguments. */
-__asm__(".globl sysret_to\nsysret_to:\n push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
+__asm__(".globl sysret_to\nsysret_to:\n push %rbx; push %rbp; push %r12; push %r13; push %r14; "
+        "push %r15\n"
         " movl $-1, fault\n movq $1f, fixup_rip\n movq %rsp, fixup_rsp\n"
         " mov %rcx, %r8\n mov %rdi, %rcx\n mov %rsi, %r11\n mov %rdx, %rsp\n jmp *%r8\n"
         "1: movq $0, fixup_rip\n movl $0x10, %eax\n movl %eax, %ds\n movl %eax, %es\n"
@@ -65,7 +78,10 @@ void sysret_to(u64 rip, u64 rflags, void *rsp, const char *how);
 
 USER_CODE static void u_here(void)
 {
-    __asm__ volatile("mov %%cs, %%ebx\n\tmov %%ss, %%edx\n\tpushfq\n\tpop %%rax\n\tint $0x81" : : : "memory", "rax", "rbx", "rdx");
+    __asm__ volatile("mov %%cs, %%ebx\n\tmov %%ss, %%edx\n\tpushfq\n\tpop %%rax\n\tint $0x81"
+                     :
+                     :
+                     : "memory", "rax", "rbx", "rdx");
 }
 
 static void t_sysret(void)
@@ -105,7 +121,9 @@ static void t_sysenter(void)
     wrmsr(MSR_SYSENTER_EIP, (u64)sys_entry);
     user_call(u_sysenter, 0x202);
     if (!intel()) {
-        FAULTS(UD, 0); /* AMD: not in long mode */
+        FAULTS(UD, 0); /* AMD: not in long mode, at any privilege */
+        __asm__ volatile(TRY ".byte 0x48, 0x0f, 0x35" END : : : "memory");
+        FAULTS(UD, 0);
         test_skip("SYSENTER is not there in long mode on AMD");
         return;
     }
@@ -118,10 +136,14 @@ static void t_sysenter(void)
     FAULTS(GP, 0);
     EQ(fault.f.cs & 3, 3);
     wrmsr(MSR_SYSENTER_CS, SEL_CODE64);
-    __asm__ volatile("push %%rbx\n\tpush %%rbp\n\tpush %%r12\n\tmovl $-1, fault\n\tmovq $1f, fixup_rip\n\t"
-                     "mov %%rsp, fixup_rsp\n\tjmp *%2\n1:\tmovq $0, fixup_rip\n\tmov %w3, %%ds\n\tmov %w3, %%es\n\t"
-                     "pop %%r12\n\tpop %%rbp\n\tpop %%rbx"
-                     : : "d"((u64)u_here), "c"((u64)USER_STACK_TOP), "r"(sys_exit), "S"(SEL_DATA) : "memory", "rax");
+    __asm__ volatile(
+        "push %%rbx\n\tpush %%rbp\n\tpush %%r12\n\tmovl $-1, fault\n\tmovq $1f, fixup_rip\n\t"
+        "mov %%rsp, fixup_rsp\n\tjmp *%2\n1:\tmovq $0, fixup_rip\n\tmov %w3, %%ds\n\tmov %w3, "
+        "%%es\n\t"
+        "pop %%r12\n\tpop %%rbp\n\tpop %%rbx"
+        :
+        : "d"((u64)u_here), "c"((u64)USER_STACK_TOP), "r"(sys_exit), "S"(SEL_DATA)
+        : "memory", "rax");
     EQ(fault.vec, VEC_USER_RETURN);
     EQ(fault.f.cs, UC);
     EQ(fault.f.ss, SEL_UDATA2 | 3);
@@ -171,15 +193,17 @@ static int ring3(const void *code, u64 rflags)
 
 static void t_privileged_at_cpl3(void)
 {
-    static const char *const gp[] = { u_hlt, u_cli, u_sti, u_in, u_cr0, u_cr8, u_dr, u_rdmsr, u_swapgs,
-                                      u_clts, u_lgdt, u_lldt, u_invlpg, u_wbinvd, u_sysretq, u_sysexit };
+    static const char *const gp[] = { u_hlt,    u_cli,    u_sti,     u_in,     u_cr0,  u_cr8,
+                                      u_dr,     u_rdmsr,  u_swapgs,  u_clts,   u_lgdt, u_lldt,
+                                      u_invlpg, u_wbinvd, u_sysretq, u_sysexit };
     for (unsigned i = 0; i < sizeof gp / sizeof gp[0]; i++) {
         ring3(gp[i], 0x202);
-        bool amd_ud = gp[i] == u_sysexit && !intel();
-        if (fault.vec != (amd_ud ? UD : GP) || fault.f.err != 0)
-            printf("# privileged instruction %u gave vector %d\n", i, fault.vec);
-        EQ(fault.vec, amd_ud ? UD : GP);
-        EQ(fault.f.err, 0);
+        /* AMD has two reasons to refuse SYSEXIT here and does not say which comes first. */
+        if (gp[i] == u_sysexit && !intel() && fault.vec == UD)
+            continue;
+        if (fault.vec != GP)
+            printf("# privileged instruction %u\n", i);
+        FAULTS(GP, 0);
     }
     EQ(ring3(u_ss0, 0x202), GP);
     EQ(fault.f.err, SEL_DATA);
@@ -266,7 +290,11 @@ static void t_interrupt_frames(void)
 {
     /* Same ring, no IST: the frame is 16-byte aligned below the interrupted stack. */
     hook[0x50] = nested;
-    __asm__ volatile("sti\n\tmov %%rsp, %%r12\n\tlea -3(%%rsp), %%rsp\n\tint $0x50\n\tmov %%r12, %%rsp\n\tcli" : : : "memory", "r12");
+    __asm__ volatile(
+        "sti\n\tmov %%rsp, %%r12\n\tlea -3(%%rsp), %%rsp\n\tint $0x50\n\tmov %%r12, %%rsp\n\tcli"
+        :
+        :
+        : "memory", "r12");
     EQ((seen[1] + sizeof(struct frame)) & 15, 0);
     CHECK(seen[0] - (seen[1] + sizeof(struct frame)) < 16);
     EQ(seen[2] & IF, 0);
@@ -288,7 +316,9 @@ static void t_interrupt_frames(void)
 static int try_iret(u64 rip, u64 cs, u64 flags, u64 rsp, u64 ss)
 {
     __asm__ volatile(TRY "push %4\n\tpush %3\n\tpush %2\n\tpush %1\n\tpush %0\n\tiretq" END
-                     : : "r"(rip), "r"(cs), "r"(flags), "r"(rsp), "r"(ss) : "memory", "cc");
+                     :
+                     : "r"(rip), "r"(cs), "r"(flags), "r"(rsp), "r"(ss)
+                     : "memory", "cc");
     return fault.vec;
 }
 
@@ -312,7 +342,10 @@ static void t_iret_checks(void)
     EQ(try_iret(0x0000800000000000, UC, 0x202, sp, USS), GP);
     EQ(try_iret(rip, 0x200 | 3, 0x202, sp, USS), GP); /* beyond the GDT */
     EQ(fault.f.err, 0x200);
-    __asm__ volatile(TRY "pushfq\n\torl %0, (%%rsp)\n\tpopfq\n\tiretq" END : : "i"(NT) : "memory", "cc");
+    __asm__ volatile(TRY "pushfq\n\torl %0, (%%rsp)\n\tpopfq\n\tiretq" END
+                     :
+                     : "i"(NT)
+                     : "memory", "cc");
     FAULTS(GP, 0); /* NT in long mode */
     gdt[SEL_TEST / 8] = gdt[SEL_UCODE64 / 8] & ~(1ull << 47);
     EQ(try_iret(rip, SEL_TEST | 3, 0x202, sp, USS), NP);
@@ -324,9 +357,12 @@ static void t_iret_checks(void)
     EQ(try_iret(rip, SEL_TEST | 3, 0x202, sp, USS), GP);
     /* To the same ring: RSP and SS are popped too, a null SS is fine. */
     u64 rsp, ss = 1;
-    __asm__ volatile("mov %%rsp, %%r12\n\tpush $0\n\tpush %2\n\tpushfq\n\tpush $8\n\tpush $1f\n\tiretq\n1:\n\t"
-                     "mov %%rsp, %0\n\tmov %%ss, %k1\n\tmov %%r12, %%rsp\n\tmov %w3, %%ss"
-                     : "=&r"(rsp), "+&r"(ss) : "r"((u64)tss.ist[3]), "r"(SEL_DATA) : "memory", "r12");
+    __asm__ volatile(
+        "mov %%rsp, %%r12\n\tpush $0\n\tpush %2\n\tpushfq\n\tpush $8\n\tpush $1f\n\tiretq\n1:\n\t"
+        "mov %%rsp, %0\n\tmov %%ss, %k1\n\tmov %%r12, %%rsp\n\tmov %w3, %%ss"
+        : "=&r"(rsp), "+&r"(ss)
+        : "r"((u64)tss.ist[3]), "r"(SEL_DATA)
+        : "memory", "r12");
     EQ(rsp, tss.ist[3]);
     EQ(ss, 0);
 }
@@ -348,7 +384,10 @@ static void t_double_fault(void)
     /* A fault while a fault is delivered on a bad stack, taken on an IST stack. */
     idt[DF].ist = 2;
     u64 save;
-    __asm__ volatile(TRY "mov %%rsp, %0\n\tmov %1, %%rsp\n\tud2" END : "=&r"(save) : "r"(TEST_VA + (40ull << 30)) : "memory");
+    __asm__ volatile(TRY "mov %%rsp, %0\n\tmov %1, %%rsp\n\tud2" END
+                     : "=&r"(save)
+                     : "r"(TEST_VA + (40ull << 30))
+                     : "memory");
     /* #UD is benign: its delivery's #PF is delivered, and faults again: #DF */
     FAULTS(DF, 0);
     EQ(fault.f.rsp, TEST_VA + (40ull << 30));
@@ -384,8 +423,11 @@ static void t_alignment_check(void)
     EQ(ring3(u_align, 0x202), AC);
     EQ(fault.f.err, 0);
     u64 v, cell[2] = { 0 };
-    __asm__ volatile(TRY "pushfq\n\torl $0x40000, (%%rsp)\n\tpopfq\n\tmov 1(%1), %0" END "pushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq"
-                     : "=r"(v) : "r"(cell) : "memory", "cc");
+    __asm__ volatile(TRY "pushfq\n\torl $0x40000, (%%rsp)\n\tpopfq\n\tmov 1(%1), %0" END
+                         "pushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq"
+                     : "=r"(v)
+                     : "r"(cell)
+                     : "memory", "cc");
     EQ(fault.vec, NONE); /* not in ring 0 */
     write_cr0(cr0);
 }
@@ -400,7 +442,10 @@ static void t_single_step(void)
     __asm__ volatile("mov %%dr6, %0\n\tmov %1, %%dr6" : "=&r"(dr6) : "r"(0xffff0ff0ull));
     EQ(dr6 & 0x400f, 0x4000);
     CHECK(!(fault.f.rflags & RF));
-    __asm__ volatile(TRY "pushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n98:\tnop\n\tnop" END : : : "memory", "cc");
+    __asm__ volatile(TRY "pushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n98:\tnop\n\tnop" END
+                     :
+                     :
+                     : "memory", "cc");
     EQ(fault.vec, DB);
     EQ(fault.f.rflags & TF, TF);
     /* INT clears TF for the handler; SYSCALL keeps the trap away by FMASK. */
@@ -408,23 +453,49 @@ static void t_single_step(void)
     /* REP: a trap after each iteration. */
     u8 b[4] = { 0 };
     u64 di = (u64)b, cx = 3;
-    __asm__ volatile(TRY "pushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\trep stosb" END : "+D"(di), "+c"(cx) : "a"(1) : "memory", "cc");
+    __asm__ volatile(TRY "pushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\trep stosb" END
+                     : "+D"(di), "+c"(cx)
+                     : "a"(1)
+                     : "memory", "cc");
     EQ(fault.vec, DB);
     EQ(cx, 2);
     EQ(b[1], 0);
     /* MOV SS holds the trap back by one instruction. */
     u64 at = 0;
-    __asm__ volatile(TRY "lea 97f(%%rip), %0\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\tmov %w1, %%ss\n\tnop\n97:\tnop" END
-                     : "=&r"(at) : "r"(SEL_DATA) : "memory", "cc");
+    __asm__ volatile(TRY "lea 97f(%%rip), %0\n\tpushfq\n\torl $0x100, (%%rsp)\n\tpopfq\n\tmov %w1, "
+                         "%%ss\n\tnop\n97:\tnop" END
+                     : "=&r"(at)
+                     : "r"(SEL_DATA)
+                     : "memory", "cc");
     EQ(fault.vec, DB);
     EQ(fault.f.rip, at);
+}
+
+static void dr7(u64 v)
+{
+    __asm__ volatile("mov %0, %%dr7\n\tmov %1, %%dr6" : : "r"(v), "r"(0xffff0ff0ull));
+}
+
+static void t_general_detect(void)
+{
+    u64 dr6;
+    __asm__ volatile(TRY "mov %0, %%dr7\n\tmov %%dr0, %%rax" END
+                     :
+                     : "r"(0x2400ull)
+                     : "memory", "rax");
+    __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+    EQ(fault.vec, DB);
+    EQ(dr6 & 0x2000, 0x2000);
+    dr7(0x400);
 }
 
 static void t_breakpoint_registers(void)
 {
     static volatile u64 cell;
     static u64 other[2];
-    __asm__ volatile("mov %0, %%dr0\n\tmov %1, %%dr6\n\tmov %2, %%dr7" : : "r"(&cell), "r"(0xffff0ff0ull), "r"(0x90402ull | 0x400));
+    __asm__ volatile("mov %0, %%dr0\n\tmov %1, %%dr6\n\tmov %2, %%dr7"
+                     :
+                     : "r"(&cell), "r"(0xffff0ff0ull), "r"(0x90402ull | 0x400));
     __asm__ volatile(TRY "mov %0, (%1)" END : : "r"(1ull), "r"(other) : "memory");
     EQ(fault.vec, NONE);
     __asm__ volatile(TRY "mov %0, (%1)\n96:" END : : "r"(1ull), "r"(&cell) : "memory");
@@ -434,18 +505,15 @@ static void t_breakpoint_registers(void)
     EQ(cell, 1);
     EQ(dr6 & 0xf, 1);
     /* An instruction breakpoint: a fault with RF, so that going on works. */
-    __asm__ volatile("mov %0, %%dr7\n\tmov %1, %%dr6" : : "r"(0x400ull), "r"(0xffff0ff0ull));
-    __asm__ volatile("lea 95f(%%rip), %%rax\n\tmov %%rax, %%dr0\n\tmov %0, %%dr7\n\t" TRY "nop\n95:\tnop" END
-                     : : "r"(0x402ull) : "memory", "rax");
+    dr7(0x400);
+    __asm__ volatile("lea 95f(%%rip), %%rax\n\tmov %%rax, %%dr0\n\tmov %0, %%dr7\n\t" TRY
+                     "nop\n95:\tnop" END
+                     :
+                     : "r"(0x402ull)
+                     : "memory", "rax");
     EQ(fault.vec, DB);
     CHECK(fault.f.rflags & RF);
-    __asm__ volatile("mov %0, %%dr7\n\tmov %1, %%dr6" : : "r"(0x400ull), "r"(0xffff0ff0ull));
-    /* General detect. */
-    __asm__ volatile(TRY "mov %0, %%dr7\n\tmov %%dr0, %%rax" END : : "r"(0x2400ull) : "memory", "rax");
-    __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
-    EQ(fault.vec, DB);
-    EQ(dr6 & 0x2000, 0x2000);
-    __asm__ volatile("mov %0, %%dr7\n\tmov %1, %%dr6" : : "r"(0x400ull), "r"(0xffff0ff0ull));
+    dr7(0x400);
 }
 
 const struct test tests[] = {
@@ -461,6 +529,7 @@ const struct test tests[] = {
     { "double-fault", t_double_fault },
     { "alignment-check", t_alignment_check },
     { "single-step", t_single_step },
+    { "general-detect", t_general_detect },
     { "breakpoint-registers", t_breakpoint_registers },
     { 0 },
 };

@@ -26,8 +26,8 @@ packages_need() {
 }
 
 BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libltdl-dev libinih-dev libuv1-dev"
-GUEST_PACKAGES="cpio kmod e2fsprogs dpkg"
-TEST_PACKAGES="$BUILD_PACKAGES $GUEST_PACKAGES libcmocka-dev libzydis-dev clang-14 libclang-rt-14-dev llvm-14 acpica-tools binutils tmux strace python3 qemu-system-x86 man-db"
+GUEST_PACKAGES="cpio kmod e2fsprogs dpkg xz-utils"
+TEST_PACKAGES="$BUILD_PACKAGES $GUEST_PACKAGES libcmocka-dev libzydis-dev clang-14 libclang-rt-14-dev llvm-14 acpica-tools binutils tmux python3 make lz4 zstd"
 
 # build_preset NAME [CMAKE_ARGUMENT...]: configures and builds build/NAME.
 build_preset() {

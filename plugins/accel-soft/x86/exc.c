@@ -89,12 +89,14 @@ void x86_unwind(struct vcpu *cpu)
 
 /*
  * RFLAGS as pushed: RF is set for faults so that an instruction breakpoint does not hit again
- * (SDM volume 3B, 17.3.1.1), clear for traps and interrupts.
+ * (SDM volume 3B, 17.3.1.1), and for an interrupt between two iterations of a string instruction;
+ * clear for traps and other interrupts.
  */
 static uint64_t flags_image(const struct vcpu *cpu, const struct delivery *d)
 {
     uint64_t image = cpu_rflags(cpu) & ~(uint64_t)FL_RF;
-    if (d->kind == KIND_FAULT && d->vector != VEC_DB)
+    if ((d->kind == KIND_FAULT && d->vector != VEC_DB) ||
+        (d->kind == KIND_EXTERN && cpu->rep_midway))
         image |= FL_RF;
     return image;
 }

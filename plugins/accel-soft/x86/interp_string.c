@@ -63,7 +63,10 @@ static bool more(struct vcpu *cpu, const struct x86_insn *in, const struct strin
     }
     if (cpu->fl & FL_TF)
         return false; /* a trap after each iteration */
-    return !atomic_load_explicit(&cpu->exit_req, memory_order_relaxed);
+    if (!atomic_load_explicit(&cpu->exit_req, memory_order_relaxed))
+        return true;
+    cpu->rep_midway = 1;
+    return false;
 }
 
 /* How many of COUNT elements at LINEAR lie in its page. */

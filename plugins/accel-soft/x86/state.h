@@ -137,6 +137,7 @@ struct vcpu {
     uint8_t in_delivery;   /* nesting of exception delivery: double and triple fault */
     uint8_t delivering;    /* vector being delivered */
     uint8_t single_step;   /* TF was set when the instruction began */
+    uint8_t rep_midway;    /* a string instruction was left between two iterations */
     jmp_buf unwind;        /* x86_raise and x86_unwind jump here */
 
     /* parts */

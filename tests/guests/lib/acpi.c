@@ -1,6 +1,7 @@
 /*
- * acpi.c: reads the machine's ACPI tables (ACPI 6.5, 5.2): the PM1a and PM timer ports and the reset
- * register out of the FADT, CPUs and interrupt controllers out of the MADT; delays, power-off.
+ * acpi.c: reads the machine's ACPI tables (ACPI 6.5, 5.2): the PM1a and PM timer ports and the
+ * reset register out of the FADT, CPUs and interrupt controllers out of the MADT; delays,
+ * power-off.
  */
 #include "guest.h"
 #include "run.h"

@@ -8,7 +8,6 @@
 extern const u8 ap_begin[], ap_end[];
 extern u64 ap_stack_pointer;
 
-
 static struct cpu {
     u8 stack[STACK_SIZE];
     void (*volatile fn)(void *);

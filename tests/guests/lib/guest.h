@@ -48,7 +48,8 @@ void *memset(void *to, int byte, size_t len);
 void *memcpy(void *to, const void *from, size_t len);
 int memcmp(const void *a, const void *b, size_t len);
 
-/* ---- ports, registers -------------------------------------------------------------------------- */
+/* ---- ports, registers --------------------------------------------------------------------------
+ */
 
 static inline void outb(u16 port, u8 v)
 {
@@ -128,7 +129,8 @@ static inline void irq_off(void)
 
 /* About N microseconds by the PM timer. */
 void delay_us(u32 n);
-/* Spin (interrupts on) until the counter reaches N or about MS milliseconds are over; true: it did. */
+/* Spin (interrupts on) until the counter reaches N or about MS milliseconds are over; true: it did.
+ */
 bool wait_count(volatile u32 *counter, u32 n, u32 ms);
 /* What ACPI says: filled at start. */
 struct acpi {
@@ -139,7 +141,8 @@ struct acpi {
 extern struct acpi acpi;
 
 #ifdef __x86_64__
-/* ---- faults ------------------------------------------------------------------------------------ */
+/* ---- faults ------------------------------------------------------------------------------------
+ */
 
 struct frame {
     u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
@@ -171,12 +174,29 @@ int try_call(void (*fn)(void *arg), void *arg);
         EQ(fault.f.err, (error));                                                                  \
     } while (0)
 
-enum { DE = 0, DB = 1, NMI = 2, BP = 3, OF = 4, BR = 5, UD = 6, NM = 7, DF = 8, TS = 10, NP = 11,
-       SS = 12, GP = 13, PF = 14, MF = 16, AC = 17, XM = 19 };
+enum {
+    DE = 0,
+    DB = 1,
+    NMI = 2,
+    BP = 3,
+    OF = 4,
+    BR = 5,
+    UD = 6,
+    NM = 7,
+    DF = 8,
+    TS = 10,
+    NP = 11,
+    SS = 12,
+    GP = 13,
+    PF = 14,
+    MF = 16,
+    AC = 17,
+    XM = 19
+};
 enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
 
 typedef void (*hook_fn)(struct frame *f);
-extern hook_fn hook[256];         /* instead of the default: count and EOI from vector 0x20 on */
+extern hook_fn hook[256]; /* instead of the default: count and EOI from vector 0x20 on */
 extern volatile u32 irq_count[256];
 
 struct gate {
@@ -195,7 +215,8 @@ struct tss {
 extern struct tss tss;
 extern u64 gdt[64];
 
-/* ---- user mode --------------------------------------------------------------------------------- */
+/* ---- user mode ---------------------------------------------------------------------------------
+ */
 
 #define USER_CODE __attribute__((section(".user.text"), noinline, used))
 #define USER_DATA __attribute__((section(".user.data"), aligned(64)))
@@ -210,7 +231,8 @@ void enter_frame(u64 rip, u64 cs, u64 rflags, u64 rsp, u64 ss, u64 arg);
 /* Runs FN(ARG) at CPL 3, gives what it passed to USER_RETURN; a fault in it gives ~0. */
 u64 user_call(void (*fn)(u64), u64 arg);
 
-/* ---- page tables ------------------------------------------------------------------------------- */
+/* ---- page tables -------------------------------------------------------------------------------
+ */
 
 enum { PG_P = 1, PG_W = 2, PG_U = 4, PG_A = 0x20, PG_D = 0x40, PG_PS = 0x80, PG_G = 0x100 };
 #define PG_NX (UINT64_C(1) << 63)
@@ -245,12 +267,27 @@ int try_write_cr(int n, u64 v); /* vector or NONE */
 int try_wrmsr(u32 msr, u64 v);
 int try_rdmsr(u32 msr);
 
-/* ---- interrupts and other CPUs ------------------------------------------------------------------ */
+/* ---- interrupts and other CPUs ------------------------------------------------------------------
+ */
 
-enum { LAPIC_ID = 0x20, LAPIC_VER = 0x30, LAPIC_TPR = 0x80, LAPIC_EOI = 0xb0, LAPIC_SVR = 0xf0,
-       LAPIC_ISR = 0x100, LAPIC_IRR = 0x200, LAPIC_ESR = 0x280, LAPIC_ICR = 0x300,
-       LAPIC_ICR2 = 0x310, LAPIC_LVTT = 0x320, LAPIC_LINT0 = 0x350, LAPIC_LINT1 = 0x360,
-       LAPIC_TMICT = 0x380, LAPIC_TMCCT = 0x390, LAPIC_TDCR = 0x3e0 };
+enum {
+    LAPIC_ID = 0x20,
+    LAPIC_VER = 0x30,
+    LAPIC_TPR = 0x80,
+    LAPIC_EOI = 0xb0,
+    LAPIC_SVR = 0xf0,
+    LAPIC_ISR = 0x100,
+    LAPIC_IRR = 0x200,
+    LAPIC_ESR = 0x280,
+    LAPIC_ICR = 0x300,
+    LAPIC_ICR2 = 0x310,
+    LAPIC_LVTT = 0x320,
+    LAPIC_LINT0 = 0x350,
+    LAPIC_LINT1 = 0x360,
+    LAPIC_TMICT = 0x380,
+    LAPIC_TMCCT = 0x390,
+    LAPIC_TDCR = 0x3e0
+};
 u32 lapic_read(u32 reg);
 void lapic_write(u32 reg, u32 v);
 void lapic_ipi(u32 apic_id, u32 icr); /* waits for delivery */

@@ -201,7 +201,7 @@ try_call:
     popq %rbx
     ret
 
-/* ---- other CPUs: copied to AP_TRAMPOLINE, started there in real mode -------------------------- */
+/* ---- other CPUs: copied to AP_TRAMPOLINE, started there in real mode ---- */
 
     .globl ap_begin, ap_end
     .code16

@@ -64,8 +64,11 @@ static void idt_init(void)
 {
     for (int i = 0; i < 256; i++) {
         u64 at = (u64)idt_stubs[i];
-        idt[i] = (struct gate){ .off0 = (u16)at, .sel = SEL_CODE64, .type = 0x8e,
-                                .off1 = (u16)(at >> 16), .off2 = (u32)(at >> 32) };
+        idt[i] = (struct gate){ .off0 = (u16)at,
+                                .sel = SEL_CODE64,
+                                .type = 0x8e,
+                                .off1 = (u16)(at >> 16),
+                                .off2 = (u32)(at >> 32) };
     }
     idt[VEC_USER_RETURN].type = 0xee;
 }

@@ -32,8 +32,8 @@ void trap32(struct frame32 *f)
         return;
     }
     if (!fixup_eip) {
-        printf("FAIL unexpected: vector %u error %x at %x:%x flags %x\n", f->vec, f->err, f->cs, f->eip,
-               f->eflags);
+        printf("FAIL unexpected: vector %u error %x at %x:%x flags %x\n", f->vec, f->err, f->cs,
+               f->eip, f->eflags);
         power_off();
     }
     fault.vec = (int)f->vec;
@@ -42,16 +42,26 @@ void trap32(struct frame32 *f)
     u32 eip = fixup_eip, esp = fixup_esp;
     fixup_eip = 0;
     /* The general registers go on as they were, those a TRY block may have changed included. */
-    __asm__ volatile("movl %0, %%edi\n\tmovl %1, %%esi\n\tmovl %2, %%edx\n\tmovl %%esi, -4(%%edx)\n\tpushl $0x10\n\tpopl %%ds\n\t"
-                     "pushl $0x10\n\tpopl %%es\n\tmovl 28(%%edi), %%ecx\n\tmovl %%ecx, -8(%%edx)\n\t" /* EDX of the frame */
-                     "movl 36(%%edi), %%eax\n\tmovl 32(%%edi), %%ecx\n\tmovl 24(%%edi), %%ebx\n\tmovl 16(%%edi), %%ebp\n\t"
-                     "movl 12(%%edi), %%esi\n\tmovl 8(%%edi), %%edi\n\tleal -8(%%edx), %%esp\n\tpushl $2\n\tpopfl\n\tpopl %%edx\n\tret"
-                     : : "r"(f), "r"(eip), "d"(esp) : "memory", "edi", "esi");
+    __asm__ volatile(
+        "movl %0, %%edi\n\tmovl %1, %%esi\n\tmovl %2, %%edx\n\tmovl %%esi, -4(%%edx)\n\tpushl "
+        "$0x10\n\tpopl %%ds\n\t"
+        "pushl $0x10\n\tpopl %%es\n\tmovl 28(%%edi), %%ecx\n\tmovl %%ecx, -8(%%edx)\n\t" /* EDX of
+                                                                                            the
+                                                                                            frame */
+        "movl 36(%%edi), %%eax\n\tmovl 32(%%edi), %%ecx\n\tmovl 24(%%edi), %%ebx\n\tmovl "
+        "16(%%edi), %%ebp\n\t"
+        "movl 12(%%edi), %%esi\n\tmovl 8(%%edi), %%edi\n\tleal -8(%%edx), %%esp\n\tpushl "
+        "$2\n\tpopfl\n\tpopl %%edx\n\tret"
+        :
+        : "r"(f), "r"(eip), "d"(esp)
+        : "memory", "edi", "esi");
 }
 
 /* void enter32(frame, words): everything the compiler keeps is on the stack across it. */
-__asm__(".globl enter32\nenter32: pushal\n movl 36(%esp), %esi\n movl 40(%esp), %ecx\n movl $-1, fault\n movl $1f, fixup_eip\n"
-        " movl %esp, fixup_esp\n leal (,%ecx,4), %eax\n subl %eax, %esp\n movl %esp, %edi\n rep movsl\n iretl\n"
+__asm__(".globl enter32\nenter32: pushal\n movl 36(%esp), %esi\n movl 40(%esp), %ecx\n movl $-1, "
+        "fault\n movl $1f, fixup_eip\n"
+        " movl %esp, fixup_esp\n leal (,%ecx,4), %eax\n subl %eax, %esp\n movl %esp, %edi\n rep "
+        "movsl\n iretl\n"
         "1: movl $0, fixup_eip\n popal\n ret");
 
 void boot_main(void)

@@ -6,8 +6,8 @@
 
 struct frame32 {
     u32 es, ds, edi, esi, ebp, esp0, ebx, edx, ecx, eax, vec, err, eip, cs, eflags;
-    u32 esp, ss;                 /* only from an outer ring */
-    u32 v_es, v_ds, v_fs, v_gs;  /* only from virtual-8086 mode */
+    u32 esp, ss;                /* only from an outer ring */
+    u32 v_es, v_ds, v_fs, v_gs; /* only from virtual-8086 mode */
 };
 
 extern struct fault {
@@ -24,14 +24,36 @@ enum { NONE = -1 };
         EQ(fault.vec, (vector));                                                                   \
         EQ(fault.f.err, (error));                                                                  \
     } while (0)
-enum { DE = 0, DB = 1, BP = 3, OF = 4, BR = 5, UD = 6, NM = 7, DF = 8, TS = 10, NP = 11, SS = 12,
-       GP = 13, PF = 14 };
+enum {
+    DE = 0,
+    DB = 1,
+    BP = 3,
+    OF = 4,
+    BR = 5,
+    UD = 6,
+    NM = 7,
+    DF = 8,
+    TS = 10,
+    NP = 11,
+    SS = 12,
+    GP = 13,
+    PF = 14
+};
 
-enum { CODE = 0x08, DATA = 0x10, UCODE = 0x1b, UDATA = 0x23, CODE16 = 0x28, DATA16 = 0x30, TSS_MAIN = 0x38,
-       FREE = 0x40 }; /* selectors; FREE and up are for tests */
+enum {
+    CODE = 0x08,
+    DATA = 0x10,
+    UCODE = 0x1b,
+    UDATA = 0x23,
+    CODE16 = 0x28,
+    DATA16 = 0x30,
+    TSS_MAIN = 0x38,
+    FREE = 0x40
+}; /* selectors; FREE and up are for tests */
 
 struct tss32 {
-    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi, edi;
+    u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi,
+        edi;
     u32 es, cs, ss, ds, fs, gs, ldt;
     u16 trap, iomap;
     u8 redirect[32], io[8192 + 1]; /* the interrupt redirection map lies below the I/O map */
@@ -44,7 +66,8 @@ extern hook32_fn hook32[256];
 u64 descriptor(u32 base, u32 limit, u32 attr);
 u64 gate32(u32 sel, u32 off, u32 attr); /* attr: type, DPL and P, such as 0x8e */
 void trap32(struct frame32 *f);
-/* IRET to a frame of five words (nine for virtual-8086 mode) at FRAME; back by INT 0x81 or a fault. */
+/* IRET to a frame of five words (nine for virtual-8086 mode) at FRAME; back by INT 0x81 or a fault.
+ */
 void enter32(const u32 *frame, u32 words);
 
 #endif
