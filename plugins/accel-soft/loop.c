@@ -364,14 +364,17 @@ static void execute(struct vcpu *cpu)
     }
     if (cpu->timer_dirty)
         timer_arm(cpu);
+    if (cpu->debug_armed) {
+        budget = 1;
+        if (debug_before(cpu))
+            return;
+    }
     cpu->single_step = (cpu->fl & FL_TF) != 0;
     cpu->rep_midway = 0;
     cpu->soft->engine->execute(cpu, budget);
-    if (cpu->single_step && cpu->inhibit != 2) {
-        cpu->dr6 |= 1u << 14; /* BS */
-        cpu->exc_pending = 1;
-        cpu->exc_vector = VEC_DB;
-        cpu->exc_has_error = 0;
+    uint64_t trap = (cpu->single_step ? 1u << 14 : 0u) | (cpu->debug_armed ? cpu->debug_hits : 0u);
+    if (trap && cpu->inhibit != 2) {
+        debug_raise(cpu, trap); /* BS, B0-B3 */
         cpu->single_step = 0;
     }
 }

@@ -504,7 +504,8 @@ static void t_breakpoint_registers(void)
     EQ(fault.vec, DB); /* a data breakpoint: a trap behind the store */
     EQ(cell, 1);
     EQ(dr6 & 0xf, 1);
-    /* An instruction breakpoint: a fault with RF, so that going on works. */
+    /* An instruction breakpoint: a fault whose image has RF clear; the handler sets it to go on
+       (SDM volume 3B, 17.3.1.1). */
     dr7(0x400);
     __asm__ volatile("lea 95f(%%rip), %%rax\n\tmov %%rax, %%dr0\n\tmov %0, %%dr7\n\t" TRY
                      "nop\n95:\tnop" END
@@ -512,8 +513,13 @@ static void t_breakpoint_registers(void)
                      : "r"(0x402ull)
                      : "memory", "rax");
     EQ(fault.vec, DB);
-    CHECK(fault.f.rflags & RF);
+    EQ(fault.f.rflags & RF, 0);
+    __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+    EQ(dr6 & 0xf, 1);
     dr7(0x400);
+    /* With DR7 clear the same instruction runs. */
+    __asm__ volatile(TRY "nop" END : : : "memory");
+    EQ(fault.vec, NONE);
 }
 
 const struct test tests[] = {

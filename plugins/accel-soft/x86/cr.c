@@ -248,6 +248,7 @@ static void dr_write(struct vcpu *cpu, unsigned dr, uint64_t val)
     dr = dr_number(cpu, dr);
     if (dr < 4) {
         cpu->dr[dr] = val;
+        debug_changed(cpu);
         return;
     }
     if (val >> 32)
@@ -256,6 +257,7 @@ static void dr_write(struct vcpu *cpu, unsigned dr, uint64_t val)
         cpu->dr6 = (val & 0xe00f) | 0xffff0ff0u;
     else
         cpu->dr7 = (val & 0xffff2bffu) | 0x400;
+    debug_changed(cpu);
     want_loop(cpu);
 }
 

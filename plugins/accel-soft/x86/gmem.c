@@ -58,6 +58,9 @@ void span_make(struct vcpu *cpu, struct span *s, unsigned set, uint64_t linear, 
     unsigned done = 0;
     if ((cpu->efer & EFER_LMA) && !is_canonical(cpu, linear))
         x86_raise_err(cpu, VEC_GP, 0);
+    /* SDM volume 3A, 6.15, #AC: words, doublewords and quadwords of ring 3. */
+    if (set == TLB_USER_AC && (len == 2 || len == 4 || len == 8) && (linear & (len - 1)))
+        x86_raise_err(cpu, VEC_AC, 0);
     s->parts = 0;
     while (done < len && s->parts < 2) {
         uint64_t at = linear_wrap(cpu, linear + done);
@@ -75,6 +78,8 @@ void span_make(struct vcpu *cpu, struct span *s, unsigned set, uint64_t linear, 
         done += n;
         room = PAGE_BYTES;
     }
+    if (cpu->debug_watch)
+        debug_access(cpu, linear, len, acc & ACC_W);
 }
 
 /* Look the host addresses of parts FROM.. up again: after calls that let the map change. */

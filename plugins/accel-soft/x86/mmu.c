@@ -62,6 +62,12 @@ static uint64_t write_tag(const struct ram_slot *slot, const struct tlb_note *no
     return note->page;
 }
 
+/* Each access has to be looked at: alignment checks, watched data. */
+static bool never_fast(const struct vcpu *cpu, unsigned set_no, uint64_t page)
+{
+    return set_no == TLB_USER_AC || (cpu->debug_watch && debug_page_watched(cpu, page));
+}
+
 static void fill(struct vcpu *cpu, unsigned set_no, uint64_t linear, const struct walk *walk)
 {
     struct tlb_set *set = &cpu->tlb->set[set_no];
@@ -88,6 +94,8 @@ static void fill(struct vcpu *cpu, unsigned set_no, uint64_t linear, const struc
         if (note->perm & ACC_R)
             e->r = note->page;
         e->w = write_tag(slot, note);
+        if (never_fast(cpu, set_no, note->page))
+            e->r = e->w = TLB_NONE;
     }
 
     uint8_t bit = note->global ? 2 : 1;
@@ -116,7 +124,8 @@ const struct tlb_note *mmu_page(struct vcpu *cpu, unsigned set_no, uint64_t line
     struct tlb_note *note = &set->note[i];
     if (note->page == (linear & PAGE_MASK) && (note->perm & acc) == acc) {
         /* known, but slow: perhaps the decoded code on it is gone by now */
-        if (note->host && (acc & ACC_W) && set->e[i].w == TLB_NONE) {
+        if (note->host && (acc & ACC_W) && set->e[i].w == TLB_NONE &&
+            !never_fast(cpu, set_no, note->page)) {
             const struct ram_slot *slot = ram_slot_of(cpu->soft, note->gpa);
             if (slot)
                 set->e[i].w = write_tag(slot, note);

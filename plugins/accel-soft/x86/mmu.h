@@ -16,7 +16,7 @@ enum { PAGE_BITS = 12, PAGE_BYTES = 1 << PAGE_BITS };
 #define TLB_NONE (~(uint64_t)0) /* low bits set: equals no page address */
 
 enum { TLB_BITS = 10, TLB_ENTRIES = 1 << TLB_BITS };
-enum { TLB_USER = 0, TLB_SUPER = 1, TLB_SUPER_AC = 2, TLB_SETS = 3 };
+enum { TLB_USER = 0, TLB_SUPER = 1, TLB_SUPER_AC = 2, TLB_USER_AC = 3, TLB_SETS = 4 };
 enum { ACC_R = 1, ACC_W = 2, ACC_X = 4 };
 
 struct tlb_entry {
@@ -75,7 +75,7 @@ static inline void tlb_exec_note(struct tlb *tlb, uint64_t linear)
 static inline unsigned tlb_set_now(const struct vcpu *cpu)
 {
     if (cpu->cpl == 3)
-        return TLB_USER;
+        return (cpu->fl & FL_AC) && (cpu->cr0 & CR0_AM) ? TLB_USER_AC : TLB_USER;
     return (cpu->cr4 & CR4_SMAP) && !(cpu->fl & FL_AC) ? TLB_SUPER : TLB_SUPER_AC;
 }
 

@@ -33,6 +33,7 @@ void x86_reset(struct vcpu *cpu, bool init)
     memset(cpu->dr, 0, sizeof cpu->dr);
     cpu->dr6 = 0xffff0ff0;
     cpu->dr7 = 0x400;
+    cpu->debug_armed = cpu->debug_watch = 0;
     cpu->cpl = 0;
     cpu->inhibit = cpu->nmi_blocked = cpu->in_delivery = cpu->single_step = cpu->mwait = 0;
     cpu->exc_pending = cpu->shutdown = cpu->event_waiting = 0;
@@ -251,6 +252,7 @@ static int set_debug(struct vcpu *cpu, const mobo_x86_debug_t *d)
     memcpy(cpu->dr, d->dr, sizeof cpu->dr);
     cpu->dr6 = (d->dr6 & 0xe00f) | 0xffff0ff0u;
     cpu->dr7 = (d->dr7 & 0xffff2bffu) | 0x400;
+    debug_changed(cpu);
     return MOBO_OK;
 }
 

@@ -117,6 +117,8 @@ struct vcpu {
     uint64_t gdt_base, idt_base;
     uint16_t gdt_limit, idt_limit;
     uint64_t dr[4], dr6, dr7;
+    uint8_t debug_armed, debug_watch; /* a breakpoint is enabled; one of them on data (debug.c) */
+    uint8_t debug_hits;    /* data breakpoints that the instruction has hit */
 
     /* vectors; xmm n is the low half of ymm[n] */
     uint8_t ymm[16][32] __attribute__((aligned(64)));
@@ -219,6 +221,13 @@ uint64_t seg_linear(struct vcpu *cpu, unsigned seg, uint64_t off, unsigned bytes
 /* Physical accesses of page tables and devices; goes to exits.mmio where there is no RAM. */
 uint64_t phys_read(struct vcpu *cpu, uint64_t gpa, unsigned bytes);
 void phys_write(struct vcpu *cpu, uint64_t gpa, uint64_t val, unsigned bytes);
+
+/* Breakpoints of DR0-DR3 (debug.c). */
+bool debug_page_watched(const struct vcpu *cpu, uint64_t page);
+void debug_access(struct vcpu *cpu, uint64_t linear, unsigned len, bool write);
+void debug_changed(struct vcpu *cpu);          /* DR0-DR3 or DR7 have new values */
+bool debug_before(struct vcpu *cpu);           /* true: #DB instead of the instruction */
+void debug_raise(struct vcpu *cpu, uint64_t dr6);
 
 void tlb_flush(struct vcpu *cpu);                      /* everything, global pages too */
 void tlb_flush_context(struct vcpu *cpu);              /* all but global pages (CR3 write) */

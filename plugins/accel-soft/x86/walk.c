@@ -67,7 +67,7 @@ static uint32_t fault_code(const struct vcpu *cpu, unsigned set, unsigned acc, u
     uint32_t code = why;
     if (acc & ACC_W)
         code |= PF_W;
-    if (set == TLB_USER)
+    if (set == TLB_USER || set == TLB_USER_AC)
         code |= PF_U;
     /* I only where the hardware can tell: NX in use, or SMEP (SDM 4.7) */
     if ((acc & ACC_X) &&
@@ -80,7 +80,7 @@ static uint32_t fault_code(const struct vcpu *cpu, unsigned set, unsigned acc, u
 static unsigned page_rights(const struct vcpu *cpu, unsigned set, uint64_t all, bool nx)
 {
     bool user = all & PTE_U, write = all & PTE_W;
-    if (set == TLB_USER)
+    if (set == TLB_USER || set == TLB_USER_AC)
         return user ? ACC_R | (write ? ACC_W : 0u) | (nx ? 0u : ACC_X) : 0;
     unsigned perm = ACC_R;
     if (write || !(cpu->cr0 & CR0_WP))
