@@ -10,7 +10,7 @@ set(MOBO_PARTS
     dev-pc dev-virtio
     block-file char-stdio char-file char-socket
     boot-linux fw-acpi
-    CACHE STRING "the folders below plugins/ to build")
+    CACHE STRING "the folders below plugins/ to build; accel-kvm is not among them yet (its README)")
 
 set(CMAKE_C_STANDARD 17)
 set(CMAKE_C_STANDARD_REQUIRED ON)
