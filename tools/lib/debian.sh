@@ -102,3 +102,32 @@ debian_module() {
     [ $rc = 0 ] || tail -20 "$out.log" >&2
     return $rc
 }
+
+# debian_tree SUITE ARCH ROOT PKG...: unpacks the packages and all they depend on below ROOT, once; the
+# cache keeps nothing of it. ROOT becomes a usr-merged tree without configuration, good for running
+# programs from. Prints nothing; the list of packages is in ROOT.packages.
+debian_tree() {
+    local suite=$1 arch=$2 root=$3 d=$DEBIAN_CACHE/$1-$2 deb part
+    shift 3
+    [ "$(cat "$root.wanted" 2>/dev/null)" = "$*" ] && return 0
+    mkdir -p "$DEBIAN_CACHE"
+    debian_update "$suite" "$arch" || return 1
+    rm -rf "$root"
+    mkdir -p "$root"
+    # Nothing is installed in the eyes of this apt, so all dependencies are in the list.
+    debian_apt "$suite" "$arch" apt-get install -y --no-install-recommends --print-uris "$@" 2>>"$DEBIAN_CACHE/apt.log" |
+        awk '/^.http/ {print $2}' | sed 's/_.*//' | LC_ALL=C sort -u >"$root.packages"
+    [ -s "$root.packages" ] || { say "apt finds no way to have $*"; return 1; }
+    for part in bin sbin lib lib64; do
+        mkdir -p "$root/usr/$part"
+        ln -s "usr/$part" "$root/$part"
+    done
+    mkdir -p "$root.debs"
+    (cd "$root.debs" && debian_apt "$suite" "$arch" apt-get download $(cat "$root.packages") >>"$DEBIAN_CACHE/apt.log" 2>&1) ||
+        { say "apt cannot fetch the packages for $root"; return 1; }
+    for deb in "$root.debs"/*.deb; do
+        dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink --no-same-owner -C "$root" || return 1
+    done
+    rm -rf "$root.debs"
+    echo "$*" >"$root.wanted"
+}
