@@ -8,6 +8,7 @@
  */
 #include "interp.h"
 #include "x86/mmu.h"
+#include "x86/vecstate.h"
 
 #include <stdlib.h>
 
@@ -303,6 +304,7 @@ static struct block *block_make(struct vcpu *cpu, uint64_t linear, const struct 
 {
     struct interp *ip = cpu->interp;
     struct source s;
+    vec_out(cpu); /* malloc */
     uint64_t gpa = note->gpa + (linear & (PAGE_BYTES - 1));
     bool ram = note->host != NULL;
     struct tlb_note first = *note;

@@ -120,11 +120,18 @@ static void run_block(struct vcpu *cpu, const struct block *b)
 }
 
 /* One instruction, with nothing looked at in between. */
-static void run_once(struct vcpu *cpu)
+void interp_step(struct vcpu *cpu)
 {
     cpu->interp->link = NULL;
     cpu->inhibit = 0; /* the shadow covers just this one; it may cast its own */
     run_block(cpu, block_find(cpu, MODE_ONCE));
+}
+
+void interp_run(struct vcpu *cpu, uint64_t budget)
+{
+    cpu->interp->link = NULL;
+    cpu->insn_limit = budget > ~cpu->insns ? ~(uint64_t)0 : cpu->insns + budget;
+    run_block(cpu, block_find(cpu, 0));
 }
 
 static void interp_execute(struct vcpu *cpu, uint64_t budget)
@@ -133,17 +140,16 @@ static void interp_execute(struct vcpu *cpu, uint64_t budget)
     uint64_t start = cpu->insns;
 
     ip->link = NULL;
-    if (atomic_load_explicit(&ip->msg_pending, memory_order_relaxed))
-        smc_drain(cpu);
+    smc_look(cpu);
     cpu->insn_limit = budget > ~start ? ~(uint64_t)0 : start + budget;
     if ((cpu->fl & FL_TF) || budget <= 1) {
         cpu->single_step = (cpu->fl & FL_TF) != 0;
-        run_once(cpu);
+        interp_step(cpu);
         return;
     }
     do {
         if (cpu->inhibit)
-            run_once(cpu);
+            interp_step(cpu);
         else
             run_block(cpu, block_find(cpu, 0));
         if (cpu->fl & FL_TF)

@@ -158,6 +158,8 @@ bool blocks_have(struct vcpu *cpu, uint64_t gpa);
 
 void interp_code_moved(struct vcpu *cpu, bool global_too); /* linear -> physical has changed */
 void interp_mode_changed(struct vcpu *cpu);
+void interp_step(struct vcpu *cpu);                 /* exactly one instruction */
+void interp_run(struct vcpu *cpu, uint64_t budget); /* until there is reason to look up */
 const struct dop *op_stale(struct vcpu *cpu, const struct dop *op);
 const struct dop *op_resolve(struct vcpu *cpu, const struct dop *op);
 
@@ -168,6 +170,12 @@ const void *smc_enter(struct vcpu *cpu, uint64_t gpa);
 void smc_lines(struct vcpu *cpu, uint64_t gpa, uint64_t len);
 void smc_leave(struct vcpu *cpu, uint64_t gpa, const void *map);
 void smc_drain(struct vcpu *cpu);
+/* Drain if there is something; between blocks only. */
+static inline void smc_look(struct vcpu *cpu)
+{
+    if (atomic_load_explicit(&cpu->interp->msg_pending, memory_order_relaxed))
+        smc_drain(cpu);
+}
 void smc_written(struct vcpu *cpu, uint64_t gpa, uint64_t len); /* any thread */
 
 /* ---- x86/interp_select.c ---- */

@@ -8,6 +8,7 @@
  * words makes one of them see the other, so entering and leaving take no lock.
  */
 #include "x86/sys.h"
+#include "x86/vecstate.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -34,6 +35,7 @@ static struct timespec to_timespec(uint64_t ns)
 static void go_outside(struct vcpu *cpu)
 {
     struct soft *s = cpu->soft;
+    vec_out(cpu); /* what follows may be anything */
     atomic_store(&cpu->outside, 1);
     if (atomic_load(&s->ex_active)) {
         pthread_mutex_lock(&s->ex_lock);
@@ -132,6 +134,7 @@ static void exclusive_end(struct soft *s, struct vcpu *self)
 
 void soft_exclusive_begin(struct vcpu *self)
 {
+    vec_out(self);
     exclusive_begin(self->soft, self);
 }
 
@@ -156,6 +159,7 @@ void soft_request(struct vcpu *cpu, uint32_t req)
 {
     atomic_fetch_or(&cpu->exit_req, req);
     if (atomic_load(&cpu->sleeping)) {
+        vec_out_thread(); /* of the one that asks */
         pthread_mutex_lock(&cpu->wake_lock);
         pthread_cond_signal(&cpu->wake_cond);
         pthread_mutex_unlock(&cpu->wake_lock);
@@ -224,6 +228,7 @@ static void timer_arm(struct vcpu *cpu)
     uint64_t at = atomic_load_explicit(&cpu->deadline, memory_order_relaxed);
     if (at == ~0ull)
         return;
+    vec_out(cpu);
     pthread_mutex_lock(&s->timer_lock);
     if (at < s->timer_target)
         pthread_cond_signal(&s->timer_cond);

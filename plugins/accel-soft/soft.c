@@ -6,6 +6,7 @@
 
 #include "x86/fpu.h"
 #include "x86/native.h"
+#include "rw/stats.h"
 
 #include <time.h>
 #include <unistd.h>
@@ -198,6 +199,8 @@ static int vcpu_new(void *self, uint32_t index, void **out)
     }
     if (rc != MOBO_OK) {
         vcpu_free(cpu);
+        if (rc != MOBO_ENOMEM)
+            return rc;
         return mobo_fail_code(s->obj, rc, "no memory for the tables of CPU %u", (unsigned)index);
     }
     x86_reset(cpu, false);
@@ -268,19 +271,24 @@ static uint32_t stats(void *self, char *buf, uint32_t len)
     unsigned n = atomic_load(&s->vcpu_ready);
     for (unsigned i = 0; i < n && used < len; i++) {
         const struct vcpu *c = s->vcpu[i];
-        double sec = (double)c->run_ns / 1e9;
+        uint64_t cs = c->run_ns / 10000000, us = c->run_ns / 1000;
+        uint64_t mips10 = us ? c->insns * 10 / us : 0;
         int put = snprintf(
             buf + used, len - used,
-            "cpu%u: %llu instructions, %.1f MIPS over %.2f s, %llu blocks decoded, "
+            "cpu%u: %llu instructions, %llu.%llu MIPS over %llu.%02llu s, %llu blocks decoded, "
             "%llu TLB fills, %llu faults, %llu interrupts, %llu mmio, %llu pio, "
             "%llu halts\n",
-            i, (unsigned long long)c->insns, sec > 0 ? (double)c->insns / sec / 1e6 : 0, sec,
+            i, (unsigned long long)c->insns, (unsigned long long)mips10 / 10,
+            (unsigned long long)mips10 % 10, (unsigned long long)cs / 100,
+            (unsigned long long)cs % 100,
             (unsigned long long)c->blocks_decoded, (unsigned long long)c->tlb_fills,
             (unsigned long long)c->faults, (unsigned long long)c->interrupts,
             (unsigned long long)c->mmio, (unsigned long long)c->pio, (unsigned long long)c->halts);
         if (put < 0 || (uint32_t)put >= len - used)
             break;
         used += (uint32_t)put;
+        if (c->rw)
+            used += rw_stats_text(c, buf + used, len - used);
     }
     return used;
 }
@@ -297,7 +305,7 @@ int soft_init(void *self)
     cond_init(&s->ex_idle);
     cond_init(&s->timer_cond);
     s->init_done = 1;
-    s->engine = &engine_interp; /* auto: the only one there is */
+    s->engine = s->engine_prop == ENGINE_INTERP ? &engine_interp : &engine_rw;
     s->timer_target = ~0ull;
     tsc_pair(&s->cal_tsc, &s->cal_ns);
     int rc = cpuid_build(s);

@@ -53,14 +53,17 @@ struct engine {
     /* Guest-physical page changed under decoded code, or the whole cache must go (gpa ~0). */
     void (*invalidate)(struct vcpu *cpu, uint64_t gpa, uint64_t len);
 };
-extern const struct engine engine_interp;
+extern const struct engine engine_interp; /* engine_rw: rw/rw.h */
+enum { ENGINE_AUTO = 0, ENGINE_INTERP = 1, ENGINE_RW = 2 }; /* the property */
 
 struct soft {
     mobo_obj_t *obj;
     /* properties */
     const char *cpu_prop;
-    uint32_t engine_prop, trace_prop, vendor_prop;
+    uint32_t engine_prop, trace_prop, vendor_prop, perf_map_prop;
     const char *trace_file_prop;
+    uint32_t lockstep_prop;  /* LOCKSTEP_...: rw/lockstep.h */
+    uint64_t lockstep_insns_prop;
     /* */
     struct cpu_model model;
     const struct engine *engine;
@@ -93,6 +96,8 @@ struct soft {
     uint32_t pv_mult;        /* guest TSC to ns as pvclock does it */
     int32_t pv_shift;
     uint32_t spare_cpus;     /* the host has more CPUs than the guest: spinning is affordable */
+    uint64_t *ftab_empty;    /* x86/ftab_map.c: the view with nothing in it */
+    uint32_t ftab_users;
     _Atomic uint32_t lowest_rr; /* lowest-priority delivery: where to begin */
     FILE *trace_out;
     uint32_t init_done;

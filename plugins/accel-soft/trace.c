@@ -3,6 +3,7 @@
  * boot.
  */
 #include "x86/sys.h"
+#include "x86/vecstate.h"
 
 #include <errno.h>
 
@@ -53,6 +54,7 @@ static unsigned fetch(struct vcpu *cpu, uint8_t bytes[15])
 
 void trace_exec(struct vcpu *cpu)
 {
+    vec_out(cpu); /* stdio */
     uint8_t bytes[15] = { 0 };
     char text[96] = "(not mapped)";
     struct x86_insn in;
@@ -80,6 +82,7 @@ void trace_event(struct vcpu *cpu, const char *what, unsigned vector, bool has_e
                  uint32_t error)
 {
     char code[24] = "";
+    vec_out(cpu); /* stdio */
     if (has_error)
         (void)snprintf(code, sizeof code, " error %x", (unsigned)error);
     fprintf(cpu->soft->trace_out,

@@ -17,6 +17,10 @@
 #include <cmocka.h>
 #undef fail
 
+#ifndef RIG_ENGINE
+#define RIG_ENGINE ENGINE_AUTO
+#endif
+
 enum { RIG_RAM = 4 << 20, RIG_CPUS_MAX = 8 };
 
 struct rig {
@@ -134,6 +138,7 @@ static inline int rig_model(struct rig *r, const char *cpu_prop, unsigned vendor
     r->s->obj = &r->obj;
     r->s->cpu_prop = cpu_prop;
     r->s->vendor_prop = vendor;
+    r->s->engine_prop = RIG_ENGINE;
     r->s->trace_file_prop = "";
     return soft_init(r->s);
 }

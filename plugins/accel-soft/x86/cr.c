@@ -137,8 +137,7 @@ static void write_cr3(struct vcpu *cpu, uint64_t val)
     if (pae_legacy(cpu->cr0, cpu->cr4, cpu->efer))
         cr_load_pdpte(cpu, val);
     cpu->cr3 = val;
-    (void)keep; /* flushing more than asked is always allowed; the TLB keeps one context */
-    tlb_flush_context(cpu);
+    tlb_cr3_written(cpu, keep);
 }
 
 static void write_cr4(struct vcpu *cpu, uint64_t val)
@@ -283,12 +282,14 @@ static void do_invpcid(struct vcpu *cpu, const struct x86_insn *in)
         x86_raise_err(cpu, VEC_GP, 0);
     if (type == 0 && !canonical(addr))
         x86_raise_err(cpu, VEC_GP, 0);
-    if (type == 0 && pcid == (cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0))
-        tlb_flush_page(cpu, addr);
+    if (type == 0)
+        tlb_flush_pcid_page(cpu, (unsigned)pcid, addr);
+    else if (type == 1)
+        tlb_flush_pcid(cpu, (unsigned)pcid);
     else if (type == 2)
         tlb_flush(cpu);
     else
-        tlb_flush_context(cpu);
+        tlb_flush_nonglobal(cpu);
 }
 
 bool cr_handles(enum x86_op op)

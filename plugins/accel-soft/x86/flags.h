@@ -11,7 +11,7 @@
  *
  * The last two are set only when flags are loaded as a whole (POPF, SAHF, IRET), where SF, ZF and
  * PF may contradict each other. The idea of carry vectors is from Mihocka and Shwartsman,
- * "Virtualization without direct execution" (2008). cc_op is not used.
+ * "Virtualization without direct execution" (2008).
  */
 #ifndef SOFT_X86_FLAGS_H
 #define SOFT_X86_FLAGS_H

@@ -4,6 +4,7 @@
  * what is not RAM is the local APIC or goes up as MMIO. Every byte of guest memory is read once
  * per access.
  */
+#include "../rw/lockstep.h"
 #include "flags.h"
 #include "lapic.h"
 #include "mmu.h"
@@ -14,13 +15,16 @@
 
 static void mmio(struct vcpu *cpu, uint64_t gpa, void *data, uint32_t len, bool write)
 {
+    if (cpu->lockstep)
+        lockstep_device(cpu);
     cpu->mmio++;
     if (lapic_mmio(cpu, gpa, data, len, write))
         return;
     if (cpu->up && cpu->up->mmio)
         cpu->up->mmio(cpu->up_ctx, gpa, data, len, write);
-    else if (!write)
-        memset(data, 0xff, len);
+    else
+        for (uint8_t *p = data; !write && len; len--)
+            *p++ = 0xff;
 }
 
 uint64_t phys_read(struct vcpu *cpu, uint64_t gpa, unsigned bytes)
@@ -37,7 +41,10 @@ void phys_write(struct vcpu *cpu, uint64_t gpa, uint64_t val, unsigned bytes)
 {
     const struct ram_slot *slot = ram_slot_of(cpu->soft, gpa);
     if (slot && slot->len - (gpa - slot->gpa) >= bytes && !(slot->flags & MOBO_MAP_READONLY)) {
-        host_store(slot->host + (gpa - slot->gpa), val, bytes);
+        uint8_t *host = slot->host + (gpa - slot->gpa);
+        if (cpu->lockstep)
+            lockstep_page(cpu, gpa, host - (gpa & (PAGE_BYTES - 1)));
+        host_store(host, val, bytes);
         smc_stored(cpu, gpa, bytes);
         return;
     }
@@ -274,6 +281,10 @@ void locked_begin(struct vcpu *cpu, struct locked *l, uint64_t linear, unsigned 
     span_make(cpu, &l->span, tlb_set_now(cpu), linear, bytes, ACC_R | ACC_W);
     if (l->span.parts == 1 && l->span.part[0].host && l->span.part[0].writable)
         return;
+    if (cpu->lockstep)
+        for (unsigned i = 0; i < l->span.parts; i++)
+            if (!l->span.part[i].host || !l->span.part[i].writable)
+                lockstep_device(cpu);
     l->alone = true;
     soft_exclusive_begin(cpu);
     span_renew(cpu, &l->span, 0); /* the memory map may have changed while this CPU waited */

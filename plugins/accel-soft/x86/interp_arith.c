@@ -4,6 +4,7 @@
  * where that costs nothing.
  */
 #include "interp_gen.h"
+#include "wide.h"
 
 static uint64_t alu_add(struct vcpu *cpu, uint64_t a, uint64_t b, unsigned bits)
 {
@@ -217,14 +218,7 @@ static void gen_div(struct vcpu *cpu, const struct x86_insn *in)
                               gpr_get(cpu, REG_RAX, bytes);
     if (d == 0 || (n >> bits) >= d)
         x86_raise(cpu, VEC_DE);
-    uint64_t q, r;
-    if (bytes == 8) {
-        q = (uint64_t)(n / d);
-        r = (uint64_t)(n % d);
-    } else {
-        q = (uint64_t)n / d;
-        r = (uint64_t)n % d;
-    }
+    uint64_t r, q = div_wide((uint64_t)(n >> 64), (uint64_t)n, d, &r);
     if (bytes == 1) {
         gpr_set(cpu, REG_RAX, (q & 0xff) | r << 8, 2);
         return;
@@ -244,17 +238,22 @@ static void gen_idiv(struct vcpu *cpu, const struct x86_insn *in)
         n = (int64_t)(uint64_t)n;
     if (bytes == 2)
         n = (int32_t)(uint32_t)(uint64_t)n;
-    if (d == 0 || (d == -1 && n == (s128)((u128)1 << 127)))
+    u128 size = n < 0 ? 0 - (u128)n : (u128)n;
+    uint64_t by = d < 0 ? 0 - (uint64_t)d : (uint64_t)d;
+    if ((uint64_t)(size >> 64) >= by)
         x86_raise(cpu, VEC_DE);
-    s128 q = n / d, r = n % d;
-    if (q != (s128)(int64_t)sign_extend((uint64_t)q, bits))
+    uint64_t r, q = div_wide((uint64_t)(size >> 64), (uint64_t)size, by, &r);
+    bool minus = (n < 0) != (d < 0);
+    if (q > (UINT64_C(1) << (bits - 1)) - !minus)
         x86_raise(cpu, VEC_DE);
+    q = minus ? 0 - q : q;
+    r = n < 0 ? 0 - r : r; /* as the dividend */
     if (bytes == 1) {
-        gpr_set(cpu, REG_RAX, ((uint64_t)q & 0xff) | ((uint64_t)r & 0xff) << 8, 2);
+        gpr_set(cpu, REG_RAX, (q & 0xff) | (r & 0xff) << 8, 2);
         return;
     }
-    gpr_set(cpu, REG_RAX, (uint64_t)q, bytes);
-    gpr_set(cpu, REG_RDX, (uint64_t)r, bytes);
+    gpr_set(cpu, REG_RAX, q, bytes);
+    gpr_set(cpu, REG_RDX, r, bytes);
 }
 
 static void gen_mulx(struct vcpu *cpu, const struct x86_insn *in)

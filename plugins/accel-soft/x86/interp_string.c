@@ -1,14 +1,13 @@
 /*
  * interp_string.c: MOVS STOS LODS CMPS SCAS with their repetitions. A repetition commits its
  * registers after every chunk, so that a fault or an interrupt leaves a restartable instruction;
- * chunks of MOVS and STOS inside a page are copied at once.
+ * chunks inside a page are done at once.
  *
  * rip moves to the next instruction only when the instruction is done.
  * Reference: Intel SDM volume 2, REP.
  */
 #include "interp_gen.h"
-
-#include <string.h>
+#include "repeat.h"
 
 struct strings {
     unsigned bytes, addr;   /* of the element, of an address */
@@ -76,19 +75,6 @@ static uint64_t in_page(const struct strings *s, uint64_t linear)
     return n < s->count ? n : s->count;
 }
 
-/* Elements ascending, as the processor does: a destination just above the source repeats it. */
-static void copy_up(uint8_t *to, const uint8_t *from, uint64_t n, unsigned bytes)
-{
-    uint64_t len = n * bytes;
-    if (to - from >= (ptrdiff_t)len || from - to >= (ptrdiff_t)len)
-        memcpy(to, from, len);
-    else if (to <= from)
-        memmove(to, from, len);
-    else
-        for (uint64_t i = 0; i < len; i += bytes)
-            host_store(to + i, host_load(from + i, bytes), bytes);
-}
-
 static void gen_movs(struct vcpu *cpu, const struct x86_insn *in)
 {
     struct strings s;
@@ -105,7 +91,7 @@ static void gen_movs(struct vcpu *cpu, const struct x86_insn *in)
             n = in_page(&s, from);
             uint64_t m = in_page(&s, to);
             n = m < n ? m : n;
-            copy_up(dst, src, n, s.bytes);
+            repeat_movs(dst, src, n, s.bytes);
         } else {
             mem_write(cpu, to, mem_read(cpu, from, s.bytes), s.bytes);
         }
@@ -113,15 +99,6 @@ static void gen_movs(struct vcpu *cpu, const struct x86_insn *in)
         advance(cpu, &s, REG_RDI, n);
         consume(cpu, &s, n);
     } while (more(cpu, in, &s));
-}
-
-static void fill(uint8_t *to, uint64_t val, uint64_t n, unsigned bytes)
-{
-    if (bytes == 1 || val == 0)
-        memset(to, (int)(val & 0xff), n * bytes);
-    else
-        for (uint64_t i = 0; i < n; i++)
-            host_store(to + i * bytes, val, bytes);
 }
 
 static void gen_stos(struct vcpu *cpu, const struct x86_insn *in)
@@ -138,7 +115,7 @@ static void gen_stos(struct vcpu *cpu, const struct x86_insn *in)
         uint8_t *dst = s.plain ? tlb_host_w(cpu, to, s.bytes) : NULL;
         if (dst) {
             n = in_page(&s, to);
-            fill(dst, val, n, s.bytes);
+            repeat_stos(dst, val, n, s.bytes);
         } else {
             mem_write(cpu, to, val, s.bytes);
         }
@@ -163,26 +140,53 @@ static void gen_lods(struct vcpu *cpu, const struct x86_insn *in)
     } while (more(cpu, in, &s));
 }
 
-/* CMPS and SCAS: REPE goes on while equal, REPNE while not. */
+/*
+ * CMPS and SCAS: REPE goes on while equal, REPNE while not. At most N elements with A (SCAS: NULL)
+ * and B on hand: the number compared, the last of them in *x and *y.
+ */
+static uint64_t compare(const struct strings *s, bool equal, const uint8_t *a, const uint8_t *b,
+                        uint64_t n, uint64_t *x, uint64_t *y)
+{
+    uint64_t i = 0;
+    do {
+        if (a)
+            *x = host_load(a + i * s->bytes, s->bytes);
+        *y = host_load(b + i * s->bytes, s->bytes);
+        i++;
+    } while (i < n && (*x == *y) == equal);
+    return i;
+}
+
 static void gen_compare(struct vcpu *cpu, const struct x86_insn *in)
 {
     struct strings s;
-    bool cmps = in->op == OP_CMPS, again;
+    bool cmps = in->op == OP_CMPS, again, equal = in->rep == REP_REP;
     strings_begin(cpu, in, &s);
+    uint64_t x = gpr_get(cpu, REG_RAX, s.bytes), y, n, m;
     if (s.count == 0) {
         cpu->rip = next_rip(cpu, in);
         return;
     }
     do {
-        uint64_t a = cmps ? mem_read(cpu, source(cpu, in, &s), s.bytes)
-                          : gpr_get(cpu, REG_RAX, s.bytes);
-        uint64_t b = mem_read(cpu, dest(cpu, &s, 0), s.bytes);
-        flags_sub(cpu, a, b, a - b, s.bytes * 8);
+        uint64_t first = cmps ? source(cpu, in, &s) : 0, second = dest(cpu, &s, 0);
+        const uint8_t *a = s.plain && cmps ? tlb_host_r(cpu, first, s.bytes) : NULL;
+        const uint8_t *b = s.plain ? tlb_host_r(cpu, second, s.bytes) : NULL;
+        if (b && (a || !cmps)) {
+            n = in_page(&s, second);
+            m = cmps ? in_page(&s, first) : n;
+            n = compare(&s, equal, a, b, m < n ? m : n, &x, &y);
+        } else {
+            if (cmps)
+                x = mem_read(cpu, first, s.bytes);
+            y = mem_read(cpu, second, s.bytes);
+            n = 1;
+        }
+        flags_sub(cpu, x, y, x - y, s.bytes * 8);
         if (cmps)
-            advance(cpu, &s, REG_RSI, 1);
-        advance(cpu, &s, REG_RDI, 1);
-        consume(cpu, &s, 1);
-        again = s.rep && (a == b) == (in->rep == REP_REP);
+            advance(cpu, &s, REG_RSI, n);
+        advance(cpu, &s, REG_RDI, n);
+        consume(cpu, &s, n);
+        again = s.rep && (x == y) == equal;
         if (!again)
             cpu->rip = next_rip(cpu, in);
     } while (again && more(cpu, in, &s));

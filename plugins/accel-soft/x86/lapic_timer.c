@@ -6,6 +6,7 @@
  * Reference: Intel SDM volume 3A, 11.5.4.
  */
 #include "lapic_int.h"
+#include "wide.h"
 
 unsigned lapic_timer_mode(const struct lapic *l)
 {
@@ -45,9 +46,14 @@ static void arm_tsc_deadline(struct vcpu *cpu, uint64_t now)
         return;
     }
     uint64_t tsc = cpu_tsc(cpu), left = cpu->tsc_deadline > tsc ? cpu->tsc_deadline - tsc : 0;
-    uint64_t ns = (uint64_t)((u128)left * 1000000000u / cpu->soft->model.tsc_hz);
-    /* Beyond a day it may as well be looked at again then; keeps the sum from wrapping. */
-    set_deadline(cpu, now + (ns > 86400000000000ull ? 86400000000000ull : ns));
+    uint64_t hz = cpu->soft->model.tsc_hz, rest;
+    /* Beyond a day it may as well be looked at again then; keeps the quotient in range. */
+    if (!hz || left / hz >= 86400) {
+        set_deadline(cpu, now + 86400000000000ull);
+        return;
+    }
+    u128 scaled = (u128)left * 1000000000u;
+    set_deadline(cpu, now + div_wide((uint64_t)(scaled >> 64), (uint64_t)scaled, hz, &rest));
 }
 
 void lapic_timer_start(struct vcpu *cpu)

@@ -5,7 +5,11 @@
 #include "mmu.h"
 
 #include "../interp.h"
+#include "../rw/rw.h"
+#include "../rw/lockstep.h"
 #include "flags.h"
+#include "ftab.h"
+#include "vecstate.h"
 
 #include <stdlib.h>
 
@@ -29,6 +33,7 @@ static void large_clear(struct tlb *tlb)
     for (unsigned i = 0; i < 2; i++) {
         tlb->large[i].lo = ~(uint64_t)0;
         tlb->large[i].hi = 0;
+        tlb->large[i].shift = 0;
     }
 }
 
@@ -52,10 +57,11 @@ void mmu_fini(struct vcpu *cpu)
 }
 
 /* Which entry's stores may go straight to RAM: right, RAM, not ROM, no decoded code there. */
-static uint64_t write_tag(const struct ram_slot *slot, const struct tlb_note *note)
+static uint64_t write_tag(const struct vcpu *cpu, const struct ram_slot *slot,
+                          const struct tlb_note *note)
 {
-    if (!(note->perm & ACC_W) || !note->host || note->readonly)
-        return TLB_NONE;
+    if (!(note->perm & ACC_W) || !note->host || note->readonly || cpu->lockstep)
+        return TLB_NONE; /* lockstep looks at each store */
     const uint8_t *code = slot->code_pages;
     if (code && __atomic_load_n(&code[(note->gpa - slot->gpa) >> PAGE_BITS], __ATOMIC_SEQ_CST))
         return TLB_NONE;
@@ -93,7 +99,7 @@ static void fill(struct vcpu *cpu, unsigned set_no, uint64_t linear, const struc
         e->addend = (uintptr_t)note->host - (uintptr_t)note->page;
         if (note->perm & ACC_R)
             e->r = note->page;
-        e->w = write_tag(slot, note);
+        e->w = write_tag(cpu, slot, note);
         if (never_fast(cpu, set_no, note->page))
             e->r = e->w = TLB_NONE;
     }
@@ -114,6 +120,8 @@ static void fill(struct vcpu *cpu, unsigned set_no, uint64_t linear, const struc
             cpu->tlb->large[half].lo = lo;
         if (hi > cpu->tlb->large[half].hi)
             cpu->tlb->large[half].hi = hi;
+        if (walk->shift > cpu->tlb->large[half].shift)
+            cpu->tlb->large[half].shift = walk->shift;
     }
 }
 
@@ -128,8 +136,10 @@ const struct tlb_note *mmu_page(struct vcpu *cpu, unsigned set_no, uint64_t line
             !never_fast(cpu, set_no, note->page)) {
             const struct ram_slot *slot = ram_slot_of(cpu->soft, note->gpa);
             if (slot)
-                set->e[i].w = write_tag(slot, note);
+                set->e[i].w = write_tag(cpu, slot, note);
         }
+        if (cpu->lockstep && (acc & ACC_W) && note->host && !note->readonly)
+            lockstep_page(cpu, note->gpa, note->host);
         return note;
     }
     struct walk walk;
@@ -137,9 +147,13 @@ const struct tlb_note *mmu_page(struct vcpu *cpu, unsigned set_no, uint64_t line
         /* the entry that led here may be stale: a fault drops it (SDM 4.10.4.1) */
         if (note->page == (linear & PAGE_MASK))
             slot_clear(set, i);
+        if (cpu->ftab)
+            ftab_drop_stale(cpu, linear);
         x86_raise_pf(cpu, linear, walk.error);
     }
     fill(cpu, set_no, linear, &walk);
+    if (cpu->lockstep && (acc & ACC_W) && note->host && !note->readonly)
+        lockstep_page(cpu, note->gpa, note->host);
     return note;
 }
 
@@ -154,6 +168,8 @@ bool mmu_protect(struct vcpu *cpu, uint64_t gpa)
                 found = true;
             }
     }
+    if (cpu->ftab && ftab_protect(cpu, gpa))
+        found = true;
     return found;
 }
 
@@ -175,9 +191,14 @@ void tlb_flush(struct vcpu *cpu)
     large_clear(tlb);
     memset(tlb->exec_seen, 0, sizeof tlb->exec_seen);
     interp_code_moved(cpu, true);
+    if (cpu->ftab)
+        ftab_flush_all(cpu);
+    if (cpu->rw)
+        rw_code_moved(cpu, true);
 }
 
-void tlb_flush_context(struct vcpu *cpu)
+/* This TLB keeps one context, so what is not global belongs to the current PCID. */
+static void flush_own(struct vcpu *cpu)
 {
     for (unsigned s = 0; s < TLB_SETS; s++) {
         struct tlb_set *set = &cpu->tlb->set[s];
@@ -190,6 +211,32 @@ void tlb_flush_context(struct vcpu *cpu)
         set->own = 0;
     }
     interp_code_moved(cpu, false);
+}
+
+void tlb_cr3_written(struct vcpu *cpu, bool keep)
+{
+    flush_own(cpu); /* flushing more than asked is always allowed */
+    if (cpu->ftab)
+        ftab_cr3_written(cpu, keep);
+}
+
+void tlb_flush_context(struct vcpu *cpu)
+{
+    tlb_cr3_written(cpu, false);
+}
+
+void tlb_flush_pcid(struct vcpu *cpu, unsigned pcid)
+{
+    flush_own(cpu);
+    if (cpu->ftab)
+        ftab_flush_pcid(cpu, pcid);
+}
+
+void tlb_flush_nonglobal(struct vcpu *cpu)
+{
+    flush_own(cpu);
+    if (cpu->ftab)
+        ftab_flush_nonglobal(cpu);
 }
 
 /* Any entry of the large mapping that holds the address goes with it (SDM 4.10.4.1). */
@@ -207,17 +254,37 @@ static void flush_large(struct vcpu *cpu, uint64_t linear)
     interp_code_moved(cpu, true);
 }
 
-void tlb_flush_page(struct vcpu *cpu, uint64_t linear)
+static void flush_own_page(struct vcpu *cpu, uint64_t linear)
 {
     struct tlb *tlb = cpu->tlb;
     unsigned half = linear >> 63, i = tlb_index(linear);
     for (unsigned s = 0; s < TLB_SETS; s++)
         if (tlb->set[s].note[i].page == (linear & PAGE_MASK))
             slot_clear(&tlb->set[s], i);
-    if (linear >= tlb->large[half].lo && linear <= tlb->large[half].hi)
+    bool large = linear >= tlb->large[half].lo && linear <= tlb->large[half].hi;
+    if (large)
         flush_large(cpu, linear);
     else if (tlb_exec_seen(tlb, linear))
         interp_code_moved(cpu, true);
+    if (cpu->rw)
+        rw_page_moved(cpu, linear, large ? tlb->large[half].shift : PAGE_BITS);
+}
+
+void tlb_flush_page(struct vcpu *cpu, uint64_t linear)
+{
+    flush_own_page(cpu, linear);
+    if (cpu->ftab)
+        ftab_flush_page(cpu, linear);
+}
+
+void tlb_flush_pcid_page(struct vcpu *cpu, unsigned pcid, uint64_t linear)
+{
+    if (pcid == (cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0))
+        flush_own_page(cpu, linear);
+    if (cpu->ftab)
+        ftab_flush_pcid_page(cpu, pcid, linear);
+    if (cpu->rw && pcid != (cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0))
+        rw_code_moved(cpu, true); /* rare: no list of what other contexts have on the page */
 }
 
 void cpu_mode_changed(struct vcpu *cpu)
@@ -241,5 +308,9 @@ void cpu_mode_changed(struct vcpu *cpu)
         }
     }
     cpu->tlb_now = cpu->tlb->set[tlb_set_now(cpu)].e;
+    if (cpu->ftab)
+        ftab_view_update(cpu);
     interp_mode_changed(cpu);
+    if (cpu->vec_live)
+        vec_ready_update(cpu);
 }

@@ -49,6 +49,7 @@ struct tlb {
     /* Large mappings lie within [lo, hi) of either half: INVLPG elsewhere drops single entries. */
     struct {
         uint64_t lo, hi;
+        unsigned shift;   /* of the largest */
     } large[2];
     uint64_t exec_seen[64]; /* hashed: pages that decoded blocks were looked up by */
 };
@@ -165,11 +166,28 @@ bool mmu_protect(struct vcpu *cpu, uint64_t gpa);
 struct walk {
     uint64_t gpa;       /* of the 4 KiB page */
     uint8_t perm, shift, global;
+    uint8_t writable;   /* W at all levels: perm has ACC_W without it where CR0.WP is 0 */
     uint32_t error;     /* of #PF when the walk says no */
+    /* Of a 4 KiB page, tables of 8-byte entries: */
+    uint8_t *table;     /* host address of the last table; NULL: other sizes, or not in RAM */
+    uint64_t upper;     /* U and W if all levels above have them, NX if one has it */
 };
+
+/* Bits of page-table entries. */
+enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100 };
+#define PTE_NX (UINT64_C(1) << 63)
+#define PTE_FRAME UINT64_C(0x000ffffffffff000)
 
 /* Walk the page tables for ACC in SET's rights and set A and D; false: page fault, see error. */
 bool mmu_walk(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc, struct walk *out);
+/* The same, but false too if a table is not in RAM: no device hears of it. */
+bool mmu_walk_ram(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc,
+                  struct walk *out);
+/* The last step of a walk again, from out->table and out->upper. */
+bool mmu_walk_last(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc,
+                   uint64_t reserved, struct walk *out);
+/* Bits that must be 0 in an 8-byte entry of a page table. */
+uint64_t mmu_pte_reserved(const struct vcpu *cpu);
 
 /* ---- gmem.c ---- */
 

@@ -4,6 +4,7 @@
  * References: Intel SDM volume 4; AMD64 APM volume 2, appendix A; PPR for AMD family 19h.
  */
 #include "sys.h"
+#include "vecstate.h"
 
 __extension__ enum {
     MSR_TSC = 0x10,
@@ -301,6 +302,7 @@ static bool spec_reg(struct vcpu *cpu, uint32_t index, uint64_t *val, bool write
 
 static bool log_unknown(struct vcpu *cpu, uint32_t index, bool write)
 {
+    vec_out(cpu); /* the core's */
     mobo_log(cpu->soft->obj, MOBO_DEBUG, "CPU %u: %s of MSR %#x at %#llx, which this CPU has not",
              (unsigned)cpu->index, write ? "write" : "read", (unsigned)index,
              (unsigned long long)cpu->rip);

@@ -14,6 +14,7 @@
 #include "fpu.h"
 #include "mmu.h"
 #include "native_int.h"
+#include "vecstate.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -399,7 +400,8 @@ bool vec_handles(enum x86_op op)
     return op >= OP_FXSAVE && op <= OP_VGATHER;
 }
 
-void vec_execute(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes)
+static __attribute__((noinline)) void execute(struct vcpu *cpu, const struct x86_insn *in,
+                                              const uint8_t *bytes)
 {
     if (run_recent(cpu, in, bytes))
         return;
@@ -439,4 +441,12 @@ void vec_execute(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *byt
     }
     note_recent(cpu, in, bytes, t);
     native_call(cpu, t, in);
+}
+
+/* Callers may have the guest's registers live: nothing before vec_out() may use vector ones. */
+__attribute__((target("general-regs-only"))) void
+vec_execute(struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes)
+{
+    vec_out(cpu);
+    execute(cpu, in, bytes);
 }

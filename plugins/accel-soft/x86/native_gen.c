@@ -1,13 +1,14 @@
 /*
  * native_gen.c: writes the thunks: load the registers that one instruction names from struct vcpu,
- * execute it with its memory operand at [rsi], store the results, return 0. Only this file knows
- * encodings. It does not decide whether the instruction may run, and touches no guest memory.
+ * execute it with its memory operand at [rsi], store the results, return 0. The instruction itself
+ * is vecenc.c's. It does not decide whether the instruction may run, and touches no guest memory.
  *
  * A thunk is called as enter(cpu = rdi, mem = rsi). A guest's vector register keeps its number. A
  * guest's general register becomes rax. Nothing lies on the stack while the instruction runs, so a
  * host fault may return from the thunk at once (native_sig.c).
  */
 #include "native_int.h"
+#include "vecenc.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -71,51 +72,6 @@ static void put_mm(struct code *c, unsigned opcode, unsigned reg)
     put_state(c, reg, (unsigned)(OFF_X87 + offsetof(struct x87_image, st)) + (reg & 7) * 16);
 }
 
-/* The general register is the reg field of modrm; else it is the rm field. */
-static bool gpr_is_reg(const struct x86_insn *in)
-{
-    if (in->modrm < 0xc0)
-        return true;
-    if (in->map != 1)
-        return false;
-    switch (in->opcode) {
-    case 0x50: case 0xd7: case 0xc5: case 0x2c: case 0x2d:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool is_pcmpstr(const struct x86_insn *in)
-{
-    return in->map == 3 && in->opcode >= 0x60 && in->opcode <= 0x63;
-}
-
-static const struct x86_operand *find_gpr(const struct x86_insn *in)
-{
-    for (unsigned i = 0; i < in->operands && i < 4 && !is_pcmpstr(in); i++)
-        if (in->opnd[i].kind == OPND_GPR)
-            return &in->opnd[i];
-    return NULL;
-}
-
-static const struct x86_operand *find_mem(const struct x86_insn *in)
-{
-    for (unsigned i = 0; i < in->operands && i < 4; i++)
-        if (in->opnd[i].kind == OPND_MEM)
-            return &in->opnd[i];
-    return NULL;
-}
-
-/* In 16 and 32-bit code VEX.W is ignored where it would choose a 64-bit general register. */
-static bool gpr_width_by_w(const struct x86_insn *in)
-{
-    if (in->map == 1)
-        return in->opcode == 0x6e || in->opcode == 0x7e || in->opcode == 0x2a ||
-               in->opcode == 0x2c || in->opcode == 0x2d;
-    return in->map == 3 && (in->opcode == 0x16 || in->opcode == 0x22);
-}
-
 /*
  * Streaming stores become plain ones: their order against others is the guest's to care for, and
  * the bounce buffer should stay in the cache.
@@ -129,61 +85,13 @@ static uint8_t plain_opcode(const struct x86_insn *in)
     return in->opcode;
 }
 
-/* The instruction itself, its operands renamed; 64-bit mode. Returns its length. */
+/* The instruction with its operands where thunks have them. Returns its length. */
 static size_t put_insn(const struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes,
                        uint8_t *out)
 {
-    struct code c = { out };
-    const struct x86_operand *gpr = find_gpr(in);
-    bool mem = in->modrm < 0xc0, long_mode = cpu->code_bits == 64;
-    unsigned reg = in->modrm >> 3 & 7, rm = in->modrm & 7, r = 0, b = 0, w;
-    if (in->flags & INSN_VEX) { /* R and B as they stand in the bytes, inverted (SDM 2.3.5) */
-        const uint8_t *op = bytes + in->opcode_off;
-        bool three = in->opcode_off >= 3 && op[-3] == 0xc4;
-        if (long_mode) {
-            r = !(op[three ? -2 : -1] & 0x80);
-            b = three && !(op[-2] & 0x20);
-        }
-        w = in->vex_w && (long_mode || !gpr_width_by_w(in));
-    } else {
-        r = in->rex >> 2 & 1;
-        b = in->rex & 1;
-        w = in->rex >> 3 & 1;
-    }
-    if (gpr && gpr_is_reg(in))
-        r = reg = RAX;
-    else if (gpr)
-        b = rm = RAX;
-    if (mem) {
-        b = 0;
-        rm = RSI;
-    }
-    if (in->flags & INSN_VEX) {
-        unsigned pp = in->pp == 0x66 ? 1 : in->pp == 0xf3 ? 2 : in->pp == 0xf2 ? 3 : 0;
-        put1(&c, 0xc4);
-        put1(&c, (r ? 0 : 0x80) | 0x40 | (b ? 0 : 0x20) | in->map);
-        put1(&c, w << 7 | (~(unsigned)in->vex_v & 15) << 3 | (in->vex_l ? 4u : 0) | pp);
-    } else {
-        if (in->pp)
-            put1(&c, in->pp);
-        if (r | b | w)
-            put1(&c, 0x40 | w << 3 | r << 2 | b);
-        if (in->map)
-            put1(&c, 0x0f);
-        if (in->map == 2)
-            put1(&c, 0x38);
-        if (in->map == 3)
-            put1(&c, 0x3a);
-    }
-    put1(&c, plain_opcode(in));
-    if (in->has_modrm)
-        put1(&c, (mem ? 0 : 0xc0) | reg << 3 | rm);
-    for (unsigned i = 0; i < in->imm_len && i < 2; i++)
-        put1(&c, bytes[in->imm_off + i]);
-    /* The fourth register of VBLENDV (is4): bit 7 is ignored outside 64-bit mode. */
-    if (in->imm_len == 1 && in->operands == 4 && in->opnd[3].kind == OPND_XMM)
-        c.p[-1] = (uint8_t)(in->opnd[3].reg << 4 | (c.p[-1] & 15));
-    return (size_t)(c.p - out);
+    const struct vec_place place = { .gpr = RAX, .base = RSI, .index = VEC_NO_INDEX,
+                                     .opcode = plain_opcode(in), .bits = cpu->code_bits };
+    return vec_encode(in, bytes, &place, out);
 }
 
 /* Whether MXCSR matters: rounding, or exceptions and their flags. */
@@ -205,7 +113,7 @@ static bool needs_mxcsr(const struct x86_insn *in)
 bool thunk_key(const struct vcpu *cpu, const struct x86_insn *in, const uint8_t *bytes,
                struct native_thunk *t)
 {
-    const struct x86_operand *gpr = find_gpr(in);
+    const struct x86_operand *gpr = vec_gpr(in);
     uint8_t *k = t->key;
     k[0] = (uint8_t)in->op;
     k[1] = gpr ? gpr->reg : 0xff;
@@ -244,7 +152,7 @@ static void put_loads(const struct x86_insn *in, struct code *c, const struct x8
     bool vex = in->flags & INSN_VEX;
     if (gpr)
         put_gpr(c, 0x8b, RAX, gpr->reg * 8u);
-    if (is_pcmpstr(in)) {
+    if (vec_is_pcmpstr(in)) {
         put_gpr(c, 0x8b, RAX, REG_RAX * 8);
         put_gpr(c, 0x8b, RDX, REG_RDX * 8);
     }
@@ -275,9 +183,9 @@ static void put_stores(const struct x86_insn *in, struct code *c, const struct x
             put_bytes(c, (const uint8_t[]){ 0xff, 0xff }, 2);
         }
     }
-    if (is_pcmpstr(in) && (in->opcode & 1)) /* PCMPxSTRI */
+    if (vec_is_pcmpstr(in) && (in->opcode & 1)) /* PCMPxSTRI */
         put_gpr(c, 0x89, RCX, REG_RCX * 8);
-    else if (is_pcmpstr(in)) /* PCMPxSTRM */
+    else if (vec_is_pcmpstr(in)) /* PCMPxSTRM */
         put_vec(c, 0x11, 0, vex, vex);
     if (gpr && (gpr->rw & OPND_WRITE))
         put_gpr(c, 0x89, RAX, gpr->reg * 8u);
@@ -286,7 +194,7 @@ static void put_stores(const struct x86_insn *in, struct code *c, const struct x
 static void build_vec(const struct x86_insn *in, struct native_thunk *t, struct code *c,
                       const uint8_t *insn, size_t insn_len)
 {
-    const struct x86_operand *gpr = find_gpr(in);
+    const struct x86_operand *gpr = vec_gpr(in);
     bool fp = needs_mxcsr(in);
     t->flags |= (in->flags & INSN_VEX ? THUNK_VEX : 0) | (in->op == OP_MMX ? THUNK_MMX : 0) |
                 (in->flags & INSN_WRITES_FLAGS ? THUNK_FLAGS_OUT : 0) | (fp ? THUNK_FP : 0);
@@ -346,7 +254,7 @@ size_t thunk_build(const struct vcpu *cpu, const struct x86_insn *in, const uint
     uint8_t insn[32];
     size_t insn_len = put_insn(cpu, in, bytes, insn);
     struct code c = { at };
-    const struct x86_operand *mem = find_mem(in);
+    const struct x86_operand *mem = vec_mem(in);
     t->kind = (uint8_t)move_kind(in);
     t->flags = in->flags & INSN_ALIGNED ? THUNK_ALIGNED : 0;
     t->mem_size = mem ? mem->size : 0;

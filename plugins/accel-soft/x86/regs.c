@@ -4,6 +4,7 @@
  */
 #include "fpu.h"
 #include "lapic_int.h"
+#include "vecstate.h"
 
 static void seg_reset(struct vcpu *cpu, unsigned seg, uint16_t attr)
 {
@@ -12,6 +13,7 @@ static void seg_reset(struct vcpu *cpu, unsigned seg, uint16_t attr)
 
 void x86_reset(struct vcpu *cpu, bool init)
 {
+    vec_out(cpu);
     uint64_t keep = init ? cpu->cr0 & ((uint64_t)CR0_CD | CR0_NW) : (uint64_t)CR0_CD | CR0_NW;
     memset(cpu->gpr, 0, sizeof cpu->gpr);
     cpu->gpr[REG_RDX] = cpu->soft->model.signature;

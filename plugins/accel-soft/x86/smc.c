@@ -1,8 +1,9 @@
 /*
  * smc.c: self-modifying code. Which RAM pages hold decoded code, and who hears of a store to them.
  *
- * ram_slot.code_pages counts, per page, the CPUs with blocks on it; code_lines has a bit for each
- * 64 bytes of the page that some block covers. While the count is not 0 no TLB may write the page
+ * ram_slot.code_pages counts, per page, the CPUs with blocks on it (twice where both
+ * the interpreter and the rewriter have some); code_lines has a bit for each 64 bytes of the page
+ * that some block covers. While the count is not 0 no TLB may write the page
  * directly: stores go through smc_stored(), which costs no more than two look-ups unless the bytes
  * are code (so pages that mix code and data stay usable).
  *
@@ -13,7 +14,10 @@
  * nobody waits for anybody.
  */
 #include "../interp.h"
+#include "../rw/lockstep.h"
+#include "../rw/rw.h"
 #include "mmu.h"
+#include "vecstate.h"
 
 #include <stdlib.h>
 
@@ -70,6 +74,8 @@ static struct ram_slot *slot_with_map(struct soft *s, uint64_t gpa)
     struct ram_slot *slot = (struct ram_slot *)(uintptr_t)ram_slot_of(s, gpa);
     if (!slot)
         return NULL;
+    if (!slot->code_pages || !slot->code_lines)
+        vec_out_thread(); /* calloc */
     if (!slot->code_pages)
         slot->code_pages = calloc((slot->len + PAGE_BYTES - 1) >> PAGE_BITS, 1);
     if (!slot->code_lines)
@@ -130,17 +136,38 @@ static bool overlaps(const struct soft *s, uint64_t gpa, uint64_t len, unsigned 
     return __atomic_load_n(&slot->code_lines[page], __ATOMIC_SEQ_CST) & line_mask(gpa, len);
 }
 
+/* Of both engines; returns how many of them had code there: each counts itself in. */
+static unsigned drop_page(struct vcpu *cpu, uint64_t gpa)
+{
+    unsigned own = 0;
+    if (blocks_have(cpu, gpa)) {
+        blocks_drop_page(cpu, gpa);
+        own++;
+    }
+    if (cpu->rw && rw_have(cpu, gpa)) {
+        rw_drop_page(cpu, gpa);
+        own++;
+    }
+    return own;
+}
+
+static void drop_all(struct vcpu *cpu)
+{
+    blocks_drop_all(cpu);
+    if (cpu->rw)
+        rw_drop_all(cpu);
+}
+
 void smc_stored(struct vcpu *cpu, uint64_t gpa, uint64_t len)
 {
+    if (cpu->lockstep)
+        lockstep_stored(cpu, gpa, len);
     atomic_thread_fence(memory_order_seq_cst);
     while (len) {
         uint64_t room = PAGE_BYTES - (gpa & (PAGE_BYTES - 1)), n = len < room ? len : room;
         unsigned cpus;
         if (overlaps(cpu->soft, gpa, n, &cpus)) {
-            bool own = blocks_have(cpu, gpa);
-            if (own)
-                blocks_drop_page(cpu, gpa);
-            if (cpus > (own ? 1u : 0u))
+            if (cpus > drop_page(cpu, gpa))
                 post_others(cpu, CODE_WRITTEN, gpa, n);
         }
         gpa += n;
@@ -188,18 +215,18 @@ void smc_drain(struct vcpu *cpu)
     while (next_message(cpu->interp, &msg))
         switch (msg.kind) {
         case CODE_ALL:
-            blocks_drop_all(cpu);
+            drop_all(cpu);
             break;
         case CODE_WRITTEN:
-            if (blocks_have(cpu, msg.gpa) && overlaps(cpu->soft, msg.gpa, msg.len, &cpus))
-                blocks_drop_page(cpu, msg.gpa);
+            if (overlaps(cpu->soft, msg.gpa, msg.len, &cpus))
+                (void)drop_page(cpu, msg.gpa);
             break;
         case CODE_PROTECT:
             if (mmu_protect(cpu, msg.gpa) && msg.from < atomic_load(&cpu->soft->vcpu_ready))
                 post(cpu->soft->vcpu[msg.from], CODE_WRITTEN, msg.gpa, PAGE_BYTES, cpu->index);
             break;
         default: /* messages were lost, perhaps CODE_PROTECT: act as on each of them */
-            blocks_drop_all(cpu);
+            drop_all(cpu);
             tlb_flush(cpu);
             post_others(cpu, CODE_ALL, 0, 0);
             break;

@@ -86,6 +86,7 @@ struct soft;         /* the virtual machine: soft.h */
 struct tlb;          /* mmu.h */
 struct tlb_entry;    /* mmu.h */
 struct interp;       /* the interpreter's decoded blocks: interp.h */
+struct ftab;         /* ftab.h */
 struct lapic;        /* lapic.h */
 struct native;       /* native thunks: native.h */
 
@@ -95,7 +96,6 @@ struct vcpu {
     uint64_t zero;         /* always 0: the base or index that an address does not have */
     uint64_t rip;          /* offset in CS of the instruction being executed */
     uint64_t cc_res, cc_src; /* lazy arithmetic flags, see flags.h */
-    uint32_t cc_op;
     uint32_t fl;           /* RFLAGS without the arithmetic flags (those are lazy), bit 1 set */
     _Atomic uint32_t exit_req;
     uint8_t cpl;           /* kept equal to SS.DPL; 3 in virtual-8086 mode, 0 in real mode */
@@ -110,6 +110,26 @@ struct vcpu {
     uint64_t insn_limit;        /* leave execute() when insns gets there */
     uint64_t code_key[2];       /* mode and generation of code look-ups, by bit 63 of rip */
     uint64_t scratch;           /* result of a handler on its way to a second register */
+    /* flat page tables: see ftab.h; NULL without them */
+    uint64_t *view_now, *view_user, *view_kernel;
+    struct ftab *ftab;
+    /* the rewriter's: see rw/rw.h */
+    uint16_t fl_image;          /* flags in MEM: AH as LAHF stores it in the high byte, OF in bit 0 */
+    uint64_t rw_tmp, rw_tmp2;   /* a host register on its way */
+    uint64_t rw_park;           /* an operand while a second one is looked up (stack.c, flow.c) */
+    uint64_t rw_t0, rw_t1;      /* T0 and T1 when C is done */
+    uint32_t rw_pauses;         /* PAUSE instructions until the host's CPU is given away */
+    uint8_t rw_mode_dirty;      /* CPL or AC has changed: cpu_mode_changed() is due (slow.c) */
+    uint64_t rw_c_rsp;          /* the thread's own stack while rewritten code runs */
+    uint64_t rw_rsp;            /* pair stack pointer while C runs */
+    uint64_t rw_pair_user;      /* pair stack pointer of CPL 3 while CPL 0 runs */
+    uint64_t rw_pair_cpl;       /* whose rw_rsp (and host RSP in rewritten code) is: 0 or 3 */
+    uint64_t rw_pair_base[2];   /* empty pair stacks: [0] CPL 0, [1] CPL 3 */
+    uint64_t rw_jc;             /* jump cache of the current privilege level and context */
+    uint64_t rw_jc_user, rw_jc_kernel;
+    uint64_t rw_code, rw_code_len; /* where rewritten code executes */
+    struct rw *rw;
+    struct lockstep *lockstep;  /* rw/lockstep.h; NULL: off */
 
     /* control */
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;
@@ -121,6 +141,9 @@ struct vcpu {
     uint8_t debug_hits;    /* data breakpoints that the instruction has hit */
 
     /* vectors; xmm n is the low half of ymm[n] */
+    uint8_t vec_live;      /* ymm and mxcsr are stale: they are in the host's registers (vecstate.h) */
+    uint8_t x87_live;      /* x87 too, but for fop, fip and fdp; only with vec_live */
+    uint8_t vec_ready;     /* VEC_...: live, and such instructions may execute */
     uint8_t ymm[16][32] __attribute__((aligned(64)));
     struct x87_image x87;
     uint32_t mxcsr;
@@ -231,6 +254,10 @@ void debug_raise(struct vcpu *cpu, uint64_t dr6);
 
 void tlb_flush(struct vcpu *cpu);                      /* everything, global pages too */
 void tlb_flush_context(struct vcpu *cpu);              /* all but global pages (CR3 write) */
+void tlb_cr3_written(struct vcpu *cpu, bool keep);     /* keep: with the NOFLUSH bit */
+void tlb_flush_pcid(struct vcpu *cpu, unsigned pcid);  /* INVPCID: all but global pages ... */
+void tlb_flush_pcid_page(struct vcpu *cpu, unsigned pcid, uint64_t linear);
+void tlb_flush_nonglobal(struct vcpu *cpu);            /* of all PCIDs */
 void tlb_flush_page(struct vcpu *cpu, uint64_t linear);/* INVLPG */
 /* CR0, CR4, EFER, CPL, RFLAGS.AC or a segment changed: re-derive cached modes. */
 void cpu_mode_changed(struct vcpu *cpu);

@@ -5,6 +5,8 @@
  * io.c. References: Intel SDM volume 2; AMD64 APM volume 3.
  */
 #include "sys.h"
+#include "../rw/lockstep.h"
+#include "vecstate.h"
 
 #include <unistd.h>
 
@@ -129,6 +131,7 @@ static void do_rdtsc(struct vcpu *cpu)
 static void do_random(struct vcpu *cpu, const struct x86_insn *in)
 {
     uint64_t val = 0;
+    vec_out(cpu); /* getentropy */
     bool ok = getentropy(&val, sizeof val) == 0;
     gpr_write(cpu, in->opnd[0].reg, ok ? val : 0, in->opsize);
     cpu_set_rflags(cpu, ok ? FL_CF : 0, FL_ARITH);
@@ -377,6 +380,8 @@ void sys_execute(struct vcpu *cpu, const struct x86_insn *in)
             x86_raise(cpu, VEC_UD);
         x86_raise_err(cpu, VEC_GP, 0);
     }
+    if (cpu->lockstep)
+        lockstep_sys(cpu, in);
     if (transfers(cpu, in))
         return;
     switch (in->op) {

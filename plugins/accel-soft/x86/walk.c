@@ -5,20 +5,19 @@
  */
 #include "mmu.h"
 
-enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80, PTE_G = 0x100 };
-#define PTE_NX (UINT64_C(1) << 63)
-
 /* How one paging mode looks. */
 struct layout {
     unsigned levels, index_bits, entry_bytes;
 };
 
-static uint64_t entry_load(struct vcpu *cpu, uint64_t gpa, unsigned bytes, uint8_t **host)
+/* *host: where A and D can be set. An entry that is not in RAM reads as 0 with ram_only. */
+static uint64_t entry_load(struct vcpu *cpu, uint64_t gpa, unsigned bytes, bool ram_only,
+                           uint8_t **host)
 {
     const struct ram_slot *slot = ram_slot_of(cpu->soft, gpa);
     *host = NULL;
     if (!slot || slot->len - (gpa - slot->gpa) < bytes)
-        return phys_read(cpu, gpa, bytes);
+        return ram_only ? 0 : phys_read(cpu, gpa, bytes);
     uint8_t *p = slot->host + (gpa - slot->gpa);
     if (!(slot->flags & MOBO_MAP_READONLY))
         *host = p;
@@ -94,31 +93,31 @@ static unsigned page_rights(const struct vcpu *cpu, unsigned set, uint64_t all, 
 
 /* One try; -1: an entry changed under us, 0: fault, 1: done. */
 static int walk_once(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc,
-                     const struct layout *lay, struct walk *out)
+                     const struct layout *lay, bool ram_only, struct walk *out)
 {
     uint8_t *host[4];
-    uint64_t entry[4], all = PTE_U | PTE_W, table = cpu->cr3;
+    uint64_t entry[4], all = PTE_U | PTE_W, upper = 0, table = cpu->cr3;
     bool nx = false;
     unsigned level = lay->levels;
 
     if (lay->entry_bytes == 4)
         table &= 0xfffff000;
     else if (cpu->efer & EFER_LMA)
-        table &= UINT64_C(0x000ffffffffff000);
+        table &= PTE_FRAME;
     else { /* PAE: the four top entries are registers */
         uint64_t top = cpu->pdpte[(linear >> 30) & 3];
         if (!(top & PTE_P)) {
             out->error = fault_code(cpu, set, acc, 0);
             return 0;
         }
-        table = top & UINT64_C(0x000ffffffffff000);
+        table = top & PTE_FRAME;
     }
 
     for (;;) {
         level--;
         unsigned shift = PAGE_BITS + level * lay->index_bits;
         uint64_t index = (linear >> shift) & ((1u << lay->index_bits) - 1);
-        uint64_t e = entry_load(cpu, table + index * lay->entry_bytes, lay->entry_bytes,
+        uint64_t e = entry_load(cpu, table + index * lay->entry_bytes, lay->entry_bytes, ram_only,
                                 &host[level]);
         entry[level] = e;
         if (!(e & PTE_P)) {
@@ -129,6 +128,7 @@ static int walk_once(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned a
             out->error = fault_code(cpu, set, acc, PF_P | PF_RSVD);
             return 0;
         }
+        upper = (all & (PTE_U | PTE_W)) | (nx ? PTE_NX : 0);
         all &= e;
         if (lay->entry_bytes == 8 && (e & PTE_NX))
             nx = true;
@@ -136,7 +136,7 @@ static int walk_once(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned a
             out->shift = (uint8_t)shift;
             break;
         }
-        table = lay->entry_bytes == 4 ? e & 0xfffff000 : e & UINT64_C(0x000ffffffffff000);
+        table = lay->entry_bytes == 4 ? e & 0xfffff000 : e & PTE_FRAME;
     }
 
     unsigned perm = page_rights(cpu, set, all, nx);
@@ -149,7 +149,7 @@ static int walk_once(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned a
         if (!entry_mark(host[i], lay->entry_bytes, entry[i], bits))
             return -1;
     }
-    uint64_t leaf = entry[level], frame = leaf & UINT64_C(0x000ffffffffff000);
+    uint64_t leaf = entry[level], frame = leaf & PTE_FRAME;
     if (lay->entry_bytes == 4) {
         frame = leaf & 0xfffff000;
         if (level == 1) /* PSE-36: bits 20:13 are address bits 39:32 */
@@ -160,11 +160,17 @@ static int walk_once(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned a
     if (!(leaf & PTE_D) && !(acc & ACC_W))
         perm &= ~(unsigned)ACC_W; /* the first store has to come here and set D */
     out->perm = (uint8_t)perm;
+    out->writable = (all & PTE_W) != 0;
     out->global = (leaf & PTE_G) && (cpu->cr4 & CR4_PGE);
+    out->table = NULL;
+    out->upper = upper;
+    if (level == 0 && lay->entry_bytes == 8 && host[0])
+        out->table = host[0] - ((linear >> PAGE_BITS) & 511) * 8;
     return 1;
 }
 
-bool mmu_walk(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc, struct walk *out)
+static bool walk(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc, bool ram_only,
+                 struct walk *out)
 {
     static const struct layout legacy = { 2, 10, 4 }, pae = { 2, 9, 8 }, four = { 4, 9, 8 };
 
@@ -174,6 +180,8 @@ bool mmu_walk(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc, str
         out->perm = ACC_R | ACC_W | ACC_X;
         out->shift = PAGE_BITS;
         out->global = 0;
+        out->writable = 1;
+        out->table = NULL;
         return true;
     }
     const struct layout *lay = (cpu->efer & EFER_LMA) ? &four
@@ -181,7 +189,49 @@ bool mmu_walk(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc, str
                                                       : &legacy;
     int done;
     do
-        done = walk_once(cpu, set, linear, acc, lay, out);
+        done = walk_once(cpu, set, linear, acc, lay, ram_only, out);
     while (done < 0);
     return done;
+}
+
+bool mmu_walk(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc, struct walk *out)
+{
+    return walk(cpu, set, linear, acc, false, out);
+}
+
+bool mmu_walk_ram(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc,
+                  struct walk *out)
+{
+    return walk(cpu, set, linear, acc, true, out);
+}
+
+uint64_t mmu_pte_reserved(const struct vcpu *cpu)
+{
+    static const struct layout eight = { 4, 9, 8 };
+    return entry_reserved(cpu, &eight, 0, 0);
+}
+
+bool mmu_walk_last(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned acc,
+                   uint64_t reserved, struct walk *out)
+{
+    uint8_t *host = out->table + ((linear >> PAGE_BITS) & 511) * 8;
+    for (;;) {
+        uint64_t e = host_load(host, 8);
+        if (!(e & PTE_P) || (e & reserved))
+            return false;
+        uint64_t all = out->upper & e;
+        unsigned perm = page_rights(cpu, set, all, (out->upper | e) & PTE_NX);
+        if ((perm & acc) != acc)
+            return false;
+        if (!entry_mark(host, 8, e, PTE_A | (acc & ACC_W ? PTE_D : 0)))
+            continue;
+        if (!(e & PTE_D) && !(acc & ACC_W))
+            perm &= ~(unsigned)ACC_W;
+        out->gpa = e & PTE_FRAME;
+        out->perm = (uint8_t)perm;
+        out->shift = PAGE_BITS;
+        out->writable = (all & PTE_W) != 0;
+        out->global = (e & PTE_G) && (cpu->cr4 & CR4_PGE);
+        return true;
+    }
 }

@@ -2,7 +2,7 @@
  * main.c: the loop of the oracle, the comparison, the reports. A child process does the work, so
  * that an instruction that goes astray ends the child and is reported with what it was.
  *
- * native1 [--count N] [--seed N] [--class NAME] [--batch N] [--keep-going] [--host-only]
+ * native1 [--count N] [--seed N] [--class NAME] [--batch N] [--keep-going] [--host-only] [--rw]
  * A mismatch prints both states and the command that repeats its batch alone.
  */
 #include "enc.h"
@@ -21,7 +21,7 @@ enum { STATES = 4, MISMATCHES_MAX = 5 };
 struct options {
     uint64_t count, seed, batch;
     const char *cls;
-    bool one_batch, keep_going, host_only;
+    bool one_batch, keep_going, host_only, rewrite;
 };
 
 struct tally { uint64_t cases, vec[32], bad; };
@@ -356,7 +356,8 @@ static void run_batch(const struct options *o, struct memory *m, uint64_t batch)
 static int work(const struct options *o)
 {
     struct memory m;
-    if (memory_init(&m) || native1_host_init() || (!o->host_only && native1_soft_init(&m))) {
+    if (memory_init(&m) || native1_host_init() ||
+        (!o->host_only && native1_soft_init(&m, o->rewrite))) {
         printf("native1: the fixed addresses of the test are not free in this process\n");
         return 1;
     }
@@ -404,6 +405,8 @@ static bool parse(struct options *o, int argc, char **argv)
         const char *val = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--keep-going"))
             o->keep_going = true;
+        else if (!strcmp(argv[i], "--rw"))
+            o->rewrite = true;
         else if (!strcmp(argv[i], "--host-only"))
             o->host_only = true;
         else if (!val)
@@ -427,7 +430,7 @@ int main(int argc, char **argv)
     struct options o = { .count = 2000000, .seed = (uint64_t)time(NULL) };
     if (!parse(&o, argc, argv)) {
         printf("usage: native1 [--count N] [--seed N] [--class NAME] [--batch N] [--keep-going] "
-               "[--host-only]\n");
+               "[--host-only] [--rw]\n");
         return 2;
     }
     prog = mmap(NULL, sizeof *prog, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -96,7 +96,8 @@ void native1_host_run(const struct test_case *c, struct outcome *out);
 
 /* ---- soft.c ---------------------------------------------------------------------------------- */
 
-int native1_soft_init(const struct memory *m);
+/* rewrite: by the rewriter, else by the interpreter. */
+int native1_soft_init(const struct memory *m, bool rewrite);
 void native1_soft_run(const struct test_case *c, struct outcome *out);
 void native1_soft_code_changed(void);
 const char *native1_soft_format(const struct test_case *c, char *buf, unsigned len);

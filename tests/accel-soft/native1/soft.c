@@ -5,13 +5,17 @@
  */
 #include "native1.h"
 
-#include "accel-soft/soft.h"
+#include "accel-soft/rw/rw.h"
 #include "accel-soft/x86/fpu.h"
 #include "accel-soft/x86/native.h"
+#include "accel-soft/x86/vecstate.h"
 
+#include <asm/prctl.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { PTE_P = 1, PTE_W = 2, PTE_U = 4 };
 enum { AREA_BYTES = sizeof((mobo_x86_xsave_t *)0)->area };
@@ -48,7 +52,7 @@ static void make_tables(const struct memory *m)
     }
 }
 
-int native1_soft_init(const struct memory *m)
+int native1_soft_init(const struct memory *m, bool rewrite)
 {
     vm = calloc(1, sizeof *vm);
     cpu = aligned_alloc(64, (sizeof *cpu + 63) & ~(size_t)63);
@@ -69,7 +73,8 @@ int native1_soft_init(const struct memory *m)
     vm->vcpu[0] = cpu;
     vm->vcpu_count = 1;
     atomic_store(&vm->vcpu_ready, 1);
-    vm->engine = &engine_interp;
+    vm->engine = rewrite ? &engine_rw : &engine_interp;
+    vm->engine_prop = rewrite ? ENGINE_RW : ENGINE_INTERP;
     cpu->soft = vm;
     fpu_reset(cpu);
     cpu->fl = FL_1 | FL_IF;
@@ -124,6 +129,10 @@ void native1_soft_run(const struct test_case *c, struct outcome *out)
     out->vector = -1;
     if (!run())
         out->vector = -2; /* equals no outcome of the host */
+    if (vm->engine != &engine_interp) {
+        vec_out(cpu);
+        (void)syscall(SYS_arch_prctl, ARCH_SET_GS, (unsigned long)GS_BASE); /* the host's run's */
+    }
     memcpy(out->regs.gpr, cpu->gpr, sizeof out->regs.gpr);
     out->regs.rflags = cpu_rflags(cpu);
     out->regs.rip = cpu->rip;
