@@ -208,7 +208,7 @@ static void test_contexts(void **unused)
     frig_free(&f);
 }
 
-/* 1 GiB and 4 MiB mappings: INVLPG anywhere in them drops all of them, and only with others near. */
+/* 1 GiB and 4 MiB mappings: INVLPG anywhere in them drops all of them, and no page beside. */
 static void test_huge_pages(void **unused)
 {
     (void)unused;

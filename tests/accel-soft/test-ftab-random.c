@@ -172,8 +172,8 @@ static void access_(struct state *s)
                mmu_walk_ram(cpu, user_set ? TLB_USER : TLB_SUPER, linear, acc, &walk) &&
                !special(s, walk.gpa, acc == ACC_W) && (acc == ACC_R || walk.writable);
     if (got != possible)
-        print_error("%llx, access %u, cpl %u ac %u smap %d wp %d nxe %d: fill %d, walk %d: error %x, "
-                    "gpa %llx\n",
+        print_error("%llx, access %u, cpl %u ac %u smap %d wp %d nxe %d: fill %d, walk %d: "
+                    "error %x, gpa %llx\n",
                     (unsigned long long)linear, acc, cpu->cpl, modes[m].ac, smap,
                     !!(cpu->cr0 & CR0_WP), !!(cpu->efer & EFER_NXE), got, possible, walk.error,
                     (unsigned long long)walk.gpa);
@@ -326,7 +326,8 @@ static void test_random(void **unused)
     for (int space = -1; space < SPACES; space++)
         for (unsigned k = 0; k < 64; k++) {
             unsigned n = k < 32 ? k : 480 + k;
-            word_set(&s->f, pte_at(space, n), random_pte(s, n >= 512 && (space < 0 || space >= PLAIN)));
+            bool global = n >= 512 && (space < 0 || space >= PLAIN);
+            word_set(&s->f, pte_at(space, n), random_pte(s, global));
         }
     go(s, 0, false);
     for (uint64_t step = 0; step < arg_steps; step++) {

@@ -175,7 +175,8 @@ static void test_neighbours(void **unused)
     FILLED(&f, LOW + 0x16000, FRAMES + 6 * 0x3000, ACC_R);
     static const bool load[9] = { 1, 1, 0, 1, 0, 0, 1, 0, 0 }, store[9] = { 1, 0, 0, 0, 0, 0, 1 };
     for (unsigned i = 0; i < 9; i++) {
-        uint64_t at = LOW + 0x10000 + i * 0x1000u, host = (uintptr_t)host_of(&f, FRAMES + i * 0x3000u);
+        uint64_t at = LOW + 0x10000 + i * 0x1000u;
+        uint64_t host = (uintptr_t)host_of(&f, FRAMES + i * 0x3000u);
         assert_int_equal(entry(&f, at, false), load[i] ? host - at : 0);
         assert_int_equal(entry(&f, at, true), store[i] ? host - at : 0);
         assert_int_equal(word_get(&f, pte_at(0, 16 + i)), (FRAMES + i * 0x3000u) | leaf[i]);

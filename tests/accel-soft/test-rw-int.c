@@ -97,13 +97,14 @@ void rw_cold_site(struct rw_tr *t, struct rw_cold *cold)
     e4(t, 0);
 }
 
-/* Everything is in the view: the cold part is for unaligned addresses, which are as good here. */
+/* All pages are in the view with the same entry: the cold part gives it to whoever asks. */
 static void cold_parts(struct rw_tr *t)
 {
     for (unsigned i = 0; i < t->colds; i++) {
         struct rw_cold *c = &t->cold[i];
         for (unsigned k = 0; k < c->sites; k++)
             e_fix32(t->rw, c->site[k], e_here(t));
+        e_mov_ri(t, H_T1, (uintptr_t)host_data - LIN);
         e_jmp(t, c->resume);
     }
 }

@@ -141,7 +141,7 @@ static void enter_by_code(struct rw *rw, struct rw_block *b)
     uint32_t i = rw->count++;
     rw->by_code[i] = b;
     for (uint32_t c = (b->code >> RW_CHUNK_BITS) + 1;
-         c <= (b->code + b->size) >> RW_CHUNK_BITS || c == (b->code >> RW_CHUNK_BITS) + 1; c++)
+         c <= (b->code + b->size + 15) >> RW_CHUNK_BITS || c == (b->code >> RW_CHUNK_BITS) + 1; c++)
         rw->chunk[c] = i;
 }
 

@@ -198,6 +198,9 @@ static void build_lookup(struct rw_tr *t, struct rw_glue *g, uint32_t resume)
     e1(t, 0);
     e_state(t, 8, 1, 0x45, H_T1, STATE(rw_pair_base[1])); /* cmovne */
     e_mov_rr(t, H_RSPHOST, H_T1);
+    e_state(t, 4, 0, 0x83, 7, STATE(exit_req)); /* cmp dword gs:[exit_req], 0: a loop of RETs */
+    e1(t, 0);
+    e_jcc(t, 5, g->leave_t0);
 
     g->lookup = e_here(t);
     e_op(t, 4, 0, 0x69, H_T1, 0, H_T0, false); /* imul T1d, T0d, ... as rw_jc_offset */

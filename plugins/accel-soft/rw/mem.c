@@ -11,7 +11,8 @@
  *     test T0, bytes - 1 ; jnz cold
  *
  * Neighbours in the guest are not neighbours in the host, so an access must not cross a page: an
- * aligned one never does, the others are looked at in the cold part.
+ * aligned one never does, the others are looked at in the cold part, or, where odd addresses are to
+ * be expected, all of them before the look-up.
  */
 #include "emit.h"
 
@@ -77,11 +78,33 @@ static unsigned log2_up(unsigned bytes)
     return n;
 }
 
-void rw_mem_t0(struct rw_tr *t, unsigned bytes, unsigned acc)
+/*
+ * Before the look-up: away if the operand crosses a page, that is if bit 12 changes between its
+ * first and last byte. T1 is not 0 then, as glue.miss expects.
+ */
+static void cross_check(struct rw_tr *t, unsigned bytes, struct rw_cold *cold)
+{
+    lea(t, 4, H_T1, H_T0, -1, 1, (int32_t)bytes - 1);
+    e_rr(t, 4, 0, 0x33, H_T1, H_T0); /* xor T1d, T0d */
+    e_op(t, 4, 1, 0xba, 0, 0, H_T1, false);
+    e_modrm_r(t, 4, H_T1); /* bt T1d, 12; jc */
+    e1(t, PAGE_BITS);
+    e1(t, 0x0f);
+    e1(t, 0x82);
+    rw_cold_site(t, cold);
+}
+
+/* ANY: the address may well be odd. */
+static void look_up(struct rw_tr *t, unsigned bytes, unsigned acc, bool any)
 {
     bool write = acc & ACC_W;
     unsigned n = log2_up(bytes);
     rw_flags_clobber(t);
+    struct rw_cold *cold = rw_cold_new(t, COLD_MISS);
+    cold->write = write;
+    cold->size_log2 = (uint8_t)n;
+    if (any && n)
+        cross_check(t, 1u << n, cold);
     /* pext T1, T0, [rip + mask] */
     e_vex(t, 2, 2, 1, 0, 0xf5, H_T1, H_T0, 0, 0);
     e1(t, 0x05 | (H_T1 & 7) << 3);
@@ -95,13 +118,10 @@ void rw_mem_t0(struct rw_tr *t, unsigned bytes, unsigned acc)
     e1(t, 0x04 | (H_T1 & 7) << 3);
     e1(t, 3 << 6 | (H_T1 & 7) << 3 | (H_VIEW & 7));
     e_rr(t, 8, 0, 0x85, H_T1, H_T1); /* test T1, T1 */
-    struct rw_cold *cold = rw_cold_new(t, COLD_MISS);
-    cold->write = write;
-    cold->size_log2 = (uint8_t)n;
     e1(t, 0x0f);
     e1(t, 0x84);
     rw_cold_site(t, cold);
-    if (n) { /* test T0b, bytes - 1 */
+    if (n && !any) { /* test T0b, bytes - 1 */
         e1(t, 0x41);
         e1(t, 0xf6);
         e_modrm_r(t, 0, H_T0);
@@ -113,11 +133,26 @@ void rw_mem_t0(struct rw_tr *t, unsigned bytes, unsigned acc)
     cold->resume = e_here(t);
 }
 
+void rw_mem_t0(struct rw_tr *t, unsigned bytes, unsigned acc)
+{
+    look_up(t, bytes, acc, false);
+}
+
+/*
+ * User code reads and writes odd addresses as a matter of course (memcpy, compressors, hashes), but
+ * hardly ever on the stack, and the kernel seldom does.
+ */
+static bool often_odd(const struct rw_tr *t, const struct x86_insn *in)
+{
+    bool stack = (in->base == REG_RSP || in->base == REG_RBP) && in->index == REG_NONE;
+    return t->cpl == 3 && !stack && in->base != REG_RIP && !(in->flags & INSN_LOCK);
+}
+
 void rw_mem(struct rw_tr *t, const struct x86_insn *in, unsigned bytes, unsigned acc)
 {
     rw_flags_clobber(t); /* while T1 is free */
     rw_ea(t, in);
-    rw_mem_t0(t, bytes, acc);
+    look_up(t, bytes, acc, bytes <= 8 && often_odd(t, in));
 }
 
 void rw_mem_fold(struct rw_tr *t)

@@ -142,7 +142,7 @@ static void flags_life(struct rw_tr *t)
         const struct x86_insn *in = &t->in[i];
         struct rw_fl *fl = &t->fl[i];
         rw_flags_of(in, fl);
-        if (i + 1 < t->n && relative(in))
+        if ((i + 1 < t->n || !ends_block(in)) && relative(in))
             live |= rw_live_at(t, rw_rip_of(t, i + 1) + in->imm);
         fl->live = live;
         live = fl->reads | (live & (uint8_t)~fl->kills);

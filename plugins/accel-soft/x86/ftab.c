@@ -113,8 +113,8 @@ static uint64_t *place_entry(struct ftab *ft, uint64_t place, uint64_t *linear)
 }
 
 /*
- * Make LINEAR of F's table the place where the page GPA may be stored to. If it is entered elsewhere
- * that entry goes, or, for a neighbour (STEAL false), stays and nothing is claimed.
+ * Make LINEAR of F's table the place where the page GPA may be stored to. If it is entered
+ * elsewhere that entry goes, or, for a neighbour (STEAL false), stays and nothing is claimed.
  */
 static bool claim(struct fill *f, uint64_t linear, uint64_t gpa, uint64_t host, bool steal)
 {

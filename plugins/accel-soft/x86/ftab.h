@@ -30,18 +30,18 @@
  * host(ea) = ea + entry[pext(ea)] mod 2^64, for an ea that the guest chooses freely.
  *  1. The load of the entry stays in the view: pext with 36 bits set yields i < 2^36, with the
  *     store bit i < 2^37, and a view is 2^37 entries of 8 bytes, all of them mapped.
- *  2. Let entry i be not 0. ftab.c stored it for one page P with (P >> 12) mod 2^36 = i, P canonical
- *     and of the half that the table is for, and H = P + entry is the host address of a whole 4 KiB
- *     page of guest RAM, below 2^47 (put() refuses others). For stores it is RAM that the guest may
- *     write; ROM is never entered.
+ *  2. Let entry i be not 0. ftab.c stored it for one page P with (P >> 12) mod 2^36 = i, P
+ *     canonical and of the half that the table is for, and H = P + entry is the host address of a
+ *     whole 4 KiB page of guest RAM, below 2^47 (put() refuses others). For stores it is RAM that
+ *     the guest may write; ROM is never entered.
  *  3. MASK of CPL 0-2, bits 12..47: ea = P + o + k * 2^48 mod 2^64 with o < 4096 and 0 <= k < 2^16,
  *     since all bits below 48 but the offset agree. host(ea) = H + o + k * 2^48: bits 63..48 are k,
  *     bit 47 is 0. For k = 0 that is the page H. For k > 0 it is not canonical (bits 63..47 are
  *     neither all 0 nor all 1): #GP of the host, which the fault handler turns into the slow way.
  *  4. MASK of CPL 3, bits 12..46, i < 2^35: the entries are those of U_c, so P < 2^47.
- *     ea = P + o + k * 2^47 with 0 <= k < 2^17, host(ea) = H + o + k * 2^47: bits 63..47 are k. k = 0
- *     is the page; k = 2^17 - 1 is the upper half, which belongs to the host's kernel: #PF of the
- *     host (or the host's read-only vsyscall page, which holds no byte of ours); any other k is
+ *     ea = P + o + k * 2^47 with 0 <= k < 2^17, host(ea) = H + o + k * 2^47: bits 63..47 are k.
+ *     k = 0 is the page; k = 2^17 - 1 is the upper half, which belongs to the host's kernel: #PF of
+ *     the host (or the host's read-only vsyscall page, which holds no byte of ours); any other k is
  *     not canonical.
  *  5. Width. The low 12 bits of the entry are 0, so ea, ea + entry and o agree in them. size is a
  *     power of two up to 64, size - 1 fits t0b, and the test sends all but multiples of size away:
@@ -73,14 +73,15 @@ struct ftab_stats {
     uint64_t steals;                  /* store entries moved to another address of the same page */
     uint64_t protects;                /* store entries dropped for decoded code */
     uint64_t flush_all, flush_context, flush_page;
-    uint64_t switches, kept, recycles;/* CR3 writes to another context; with its entries; lost ones */
+    /* CR3 writes to another context; to one that still had entries; contexts taken from others */
+    uint64_t switches, kept, recycles;
     uint64_t releases;                /* tables given back to the host */
 };
 
 /* For whoever caches by context (jump caches): may be NULL. */
 struct ftab_hooks {
     void (*switched)(struct vcpu *cpu, unsigned context); /* view_user is this context's now */
-    void (*dropped)(struct vcpu *cpu, unsigned context);  /* what it knew of the lower half is void */
+    void (*dropped)(struct vcpu *cpu, unsigned context);  /* its lower half is void */
 };
 
 /* CONTEXTS 0: as many as fit. Else an MOBO_E... and *why says what stands against it. */

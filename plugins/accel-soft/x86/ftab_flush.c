@@ -1,7 +1,7 @@
 /*
  * ftab_flush.c: what the flat page tables forget and when, the contexts, and which view is in use.
- * References: Intel SDM volume 3A, 4.10.2 (PCIDs and global pages), 4.10.4 (invalidation); volume 2,
- * MOV CR3, INVLPG, INVPCID. Forgetting more than asked is always allowed.
+ * References: Intel SDM volume 3A, 4.10.2 (PCIDs and global pages), 4.10.4 (invalidation); volume
+ * 2, MOV CR3, INVLPG, INVPCID. Forgetting more than asked is always allowed.
  */
 #include "ftab_int.h"
 

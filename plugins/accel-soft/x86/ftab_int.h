@@ -1,11 +1,11 @@
 /*
  * ftab_int.h: the tables behind ftab.h, for the ftab*.c files alone.
  *
- * A table covers one half of the linear address space (2^35 pages). Beside its two arrays it keeps a
- * record per 2 MiB region, which is what one 4 KiB page of entries covers: which of its 64 lines (of
- * 64 bytes, 8 entries) may hold something. A flush visits the regions on the list and zeroes just
- * those lines. Invariant: an entry that is not 0 lies in a line whose bit is set, in a region that
- * is on the list; without that bit neither array needs to be touched.
+ * A table covers one half of the linear address space (2^35 pages). Beside its two arrays it keeps
+ * a record per 2 MiB region, which is what one 4 KiB page of entries covers: which of its 64 lines
+ * (of 64 bytes, 8 entries) may hold something. A flush visits the regions on the list and zeroes
+ * just those lines. Invariant: an entry that is not 0 lies in a line whose bit is set, in a region
+ * that is on the list; without that bit neither array needs to be touched.
  */
 #ifndef SOFT_X86_FTAB_INT_H
 #define SOFT_X86_FTAB_INT_H
@@ -58,8 +58,8 @@ struct ftab_context {
 };
 
 /*
- * Paging-structure cache (SDM volume 3A, 4.10.3): the page table of a 2 MiB region. Keyed by context
- * through its generation number, so flushing a context's takes no loop.
+ * Paging-structure cache (SDM volume 3A, 4.10.3): the page table of a 2 MiB region. Keyed by
+ * context through its generation number, so flushing a context's takes no loop.
  */
 struct ftab_psc {
     uint64_t key;          /* linear >> 21 (27 bits) | generation << 27; 0: nothing */
@@ -70,9 +70,9 @@ struct ftab_psc {
 enum { PSC_BITS = 10, PSC_ENTRIES = 1 << PSC_BITS };
 
 /*
- * Where a RAM page is entered for stores, so that ftab_protect() finds it: at one place of the lower
- * half (any context or S) and one of the upper half at a time. A place is the linear page | number
- * of the table << 1 | 1; 0: nowhere. It may be out of date: the entry itself tells.
+ * Where a RAM page is entered for stores, so that ftab_protect() finds it: at one place of the
+ * lower half (any context or S) and one of the upper half at a time. A place is the linear page |
+ * number of the table << 1 | 1; 0: nowhere. It may be out of date: the entry itself tells.
  */
 struct ftab_rev {
     uint64_t lower, upper;
