@@ -322,29 +322,40 @@ static bool decode_now(const struct vcpu *cpu, struct x86_insn *in)
            x86_decode(interp.rig.ram + CODE_GPA + off, 15, mode, in) == DEC_OK;
 }
 
-/* False: it does not end, or depends on flags that are undefined. */
-static bool run_interp(uint8_t *undefined)
+/*
+ * False: it does not end, or depends on flags that are undefined. Those count as undefined, too,
+ * that were there when the block changed its own code: rewritten code does not keep what the code
+ * behind was not going to read.
+ */
+static bool run_interp(const struct piece *b, uint8_t *undefined)
 {
+    const uint8_t *text = interp.rig.ram + CODE_GPA + (b->at - CODE);
+    static uint8_t was[sizeof b->text];
     struct vcpu *cpu = interp.cpu;
     static struct ls_state now;
     static volatile unsigned steps;
     static volatile uint8_t und, before;
     und = 0;
     smc_drain(cpu);
+    memcpy(was, text, b->len + 64);
     for (steps = 0; steps < STEPS_MAX && !ended(cpu); steps++) {
         struct x86_insn in;
         struct rw_fl fl;
         before = und;
         if (decode_now(cpu, &in)) {
             rw_flags_of(&in, &fl);
-            if (fl.reads & und)
-                return false;
+            if ((fl.reads & und) || (lockstep_once(&in) && in.op != OP_HLT))
+                return false; /* the latter: changed bytes may come to mean RDTSC */
             memcpy(now.gpr, cpu->gpr, sizeof now.gpr);
             und = (uint8_t)((und & ~fl.kills) | ls_undefined(&in, &now));
         }
         if (setjmp(cpu->unwind) == 0)
             interp_step(cpu);
         atomic_store(&cpu->exit_req, 0);
+        if (memcmp(was, text, b->len + 64) != 0) {
+            memcpy(was, text, b->len + 64);
+            und = before = FL_BIT_ALL;
+        }
     }
     *undefined = cpu->exc_pending ? before : und;
     return ended(cpu);
@@ -414,7 +425,7 @@ static bool run_case(struct piece *b, bool *ran)
     cmp.rip = rw.cpu->rip;
     cmp.gpa = CODE_GPA + (b->at - CODE);
     ls_capture(rw.cpu, &cmp.before);
-    *ran = run_interp(&undefined);
+    *ran = run_interp(b, &undefined);
     if (!*ran) {
         sync_memory();
         return true;
@@ -430,12 +441,13 @@ static bool run_case(struct piece *b, bool *ran)
     bool memory = same_memory(), devices = interp.device == rw.device;
     cmp.rip = rip;
     cmp.gpa = CODE_GPA + (b->at - CODE);
-    /* It has changed its own code: flags that the former code did not read are not kept. */
-    if (memcmp(interp.rig.ram + cmp.gpa, b->text, b->len) != 0)
-        diff &= ~(unsigned)DIFF_FLAGS;
     if (!diff && memory && devices && end)
         return true;
     const struct rw_stats *st = &rw.cpu->rw->stats;
+    load(&rw, b);
+    cmp.block = setjmp(rw.cpu->unwind) == 0 ? rw_find(rw.cpu, rw.cpu->rip) : NULL;
+    cmp.code = cmp.block ? cmp.block->code : 0;
+    cmp.code_len = cmp.block ? cmp.block->size : 0;
     ls_report(&cmp, diff, 0);
     printf("rewriter so far: %llu misses, %llu slow operands, %llu slow instructions, %llu host "
            "faults\n",

@@ -70,8 +70,9 @@ static bool map_code(struct rw *rw)
 }
 
 /*
- * A stack of pairs: guard page, pairs, and above them the sentinel, which matches no return but the
- * one to RW_NO_RIP. Its host address is glue.ret_miss: whoever pops the sentinel gets a stack
+ * A stack of pairs: guard page, pairs, and above them the sentinel, whose tag is an address like any
+ * other: canonical, since RET faults before it has popped one that is not, and that is seen only
+ * where tags do not match. Its host address is glue.ret_miss: whoever pops the sentinel gets a stack
  * pointer 8 above the base, which ret_miss puts right before anything can be pushed over it.
  */
 static bool map_stack(struct vcpu *cpu, unsigned which)
@@ -83,7 +84,7 @@ static bool map_stack(struct vcpu *cpu, unsigned which)
         return false;
     uint64_t *base = (uint64_t *)(void *)(p + GUARD + RW_PAIR_STACK);
     base[0] = (uint64_t)(uintptr_t)rw->rx_base + rw->glue.ret_miss;
-    base[1] = RW_NO_RIP;
+    base[1] = 0;
     cpu->rw_pair_base[which] = (uint64_t)(uintptr_t)base;
     return true;
 }

@@ -74,14 +74,30 @@ static bool linkable(const struct rw_tr *t, uint64_t rip)
     return t->cpl == 0 && t->rip >> 63 && rip >> 63;
 }
 
-/* The rel32 of a link; the opcode is there already. PLACE: of the flags on this edge. */
-static void emit_link(struct rw_tr *t, uint64_t rip, unsigned place)
+/* PLACE: of the flags on this edge. */
+static struct rw_cold *new_link(struct rw_tr *t, uint64_t rip, unsigned place)
 {
     struct rw_cold *cold = rw_cold_new(t, COLD_LINK);
     cold->link = (uint8_t)t->links;
-    struct rw_link *link = &t->link[t->links++];
-    *link = (struct rw_link){ .rip = rip, .site = e_here(t), .flags_mem = place == FLAGS_MEM,
-                              .flags_dead = place == FLAGS_DEAD };
+    t->link[t->links++] = (struct rw_link){ .rip = rip, .flags_mem = place == FLAGS_MEM,
+                                            .flags_dead = place == FLAGS_DEAD };
+    return cold;
+}
+
+/* The rel32 of a link; the opcode is there already. */
+static void emit_link(struct rw_tr *t, struct rw_cold *cold)
+{
+    t->link[cold->link].site = e_here(t);
+    rw_cold_site(t, cold);
+}
+
+/* Where the run loop asks for it take the link's stub, which leaves then (rw_on_link). Flags in MEM
+   or dead. */
+static void emit_poll_link(struct rw_tr *t, struct rw_cold *cold)
+{
+    emit_poll(t);
+    e1(t, 0x0f);
+    e1(t, 0x80 | CC_NE);
     rw_cold_site(t, cold);
 }
 
@@ -171,16 +187,11 @@ static void emit_edge(struct rw_tr *t, uint64_t rip, bool back)
         emit_through_t1(t, 4, off + 8);
         return;
     }
-    if (back) {
-        emit_poll(t);
-        struct rw_cold *cold = rw_cold_new(t, COLD_LEAVE);
-        cold->rip = rip;
-        e1(t, 0x0f);
-        e1(t, 0x80 | CC_NE);
-        rw_cold_site(t, cold);
-    }
+    struct rw_cold *cold = new_link(t, rip, place);
+    if (back)
+        emit_poll_link(t, cold);
     e1(t, 0xe9);
-    emit_link(t, rip, place);
+    emit_link(t, cold);
 }
 
 /* Behind the last instruction: what it has left live is what the edge has to keep. */
@@ -210,7 +221,7 @@ static bool emit_jcc(struct rw_tr *t, const struct x86_insn *in, uint64_t rip, b
     if (linkable(t, rip) && !back) {
         e1(t, 0x0f);
         e1(t, 0x80 | in->cc);
-        emit_link(t, rip, FLAGS_HOST);
+        emit_link(t, new_link(t, rip, FLAGS_HOST));
     } else {
         emit_edge_skipped(t, rip, back, 0x70 | (in->cc ^ 1));
     }
@@ -300,17 +311,12 @@ static bool emit_call(struct rw_tr *t, uint64_t rip, uint64_t ret, bool back)
         emit_call_slot(t, ret, off, back);
         return true;
     }
-    if (back) {
-        emit_poll(t);
-        struct rw_cold *cold = rw_cold_new(t, COLD_LEAVE);
-        cold->rip = rip;
-        e1(t, 0x0f);
-        e1(t, 0x80 | CC_NE);
-        rw_cold_site(t, cold);
-    }
+    struct rw_cold *cold = new_link(t, rip, t->flags);
+    if (back)
+        emit_poll_link(t, cold);
     emit_push_tag(t, ret, H_T1);
     e1(t, 0xe8);
-    emit_link(t, rip, t->flags);
+    emit_link(t, cold);
     emit_continue(t, ret);
     return true;
 }

@@ -27,9 +27,15 @@ enum {
 
 /* ---- jump caches ---- */
 
-static void jc_empty(const struct rw *rw, struct rw_jc *e)
+/*
+ * An empty slot has the tag of another slot: no probe compares it with an address that it equals.
+ * (An address that is not canonical would not do: a guest may jump there, and the probe's match
+ * would skip the check that makes it #GP.)
+ */
+static void jc_empty(const struct rw *rw, struct rw_jump_cache *jc, unsigned i)
 {
-    e->rip = RW_NO_RIP;
+    struct rw_jc *e = &jc->e[i];
+    e->rip = i == 0; /* 0 belongs to slot 0, 1 does not */
     e->host = (uint64_t)(uintptr_t)rw->rx_base + rw->glue.lookup_slow;
 }
 
@@ -44,7 +50,7 @@ void rw_jcs_reset(struct rw *rw)
     for (unsigned c = 0; c <= RW_CONTEXTS; c++) {
         struct rw_jump_cache *jc = &rw->jcs->cache[c];
         for (unsigned i = 0; i < RW_JC_ENTRIES; i++) {
-            jc_empty(rw, &jc->e[i]);
+            jc_empty(rw, jc, i);
             jc->listed[i] = 0;
         }
         jc->count = 0;
@@ -56,7 +62,7 @@ void rw_jcs_reset(struct rw *rw)
 static void jc_clear(const struct rw *rw, struct rw_jump_cache *jc)
 {
     for (unsigned n = 0; n < jc->count; n++) {
-        jc_empty(rw, &jc->e[jc->list[n]]);
+        jc_empty(rw, jc, jc->list[n]);
         jc->listed[jc->list[n]] = 0;
     }
     jc->count = 0;
@@ -95,7 +101,7 @@ static void jc_clear_range(const struct rw *rw, struct rw_jump_cache *jc, uint64
     for (unsigned n = 0; n < jc->count; n++) {
         struct rw_jc *e = &jc->e[jc->list[n]];
         if ((e->rip ^ linear) >> shift == 0)
-            jc_empty(rw, e);
+            jc_empty(rw, jc, jc->list[n]);
     }
 }
 
@@ -126,7 +132,7 @@ void rw_jcs_forget(struct rw *rw, const struct rw_block *b)
     for (unsigned c = first; c < last; c++) {
         struct rw_jump_cache *jc = &rw->jcs->cache[c];
         if (jc->count && jc->e[i].rip == b->rip && jc->e[i].host == host)
-            jc_empty(rw, &jc->e[i]);
+            jc_empty(rw, jc, i);
     }
 }
 

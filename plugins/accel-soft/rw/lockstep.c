@@ -139,15 +139,16 @@ static bool decode(const struct lockstep *ls, const uint8_t *page, uint64_t rip,
            x86_decode(page + off, PAGE_BYTES - off, mode, in) == DEC_OK;
 }
 
-/* Blocks go on with an instruction that crosses the page's end: by calling the interpreter. */
+/* Blocks end with an instruction that crosses the page's end: by calling the interpreter. */
 static bool crosses(const struct lockstep *ls, const struct rw_block *b)
 {
     static const struct x86_dec_mode mode = { .bits = 64 };
     const uint8_t *page = page_of(ls);
     struct x86_insn in;
     unsigned at = (unsigned)(b->rip & (PAGE_BYTES - 1)) + b->len;
-    return page && at < PAGE_BYTES && at > PAGE_BYTES - 15 && !ls->cpu->rw->insns_max &&
-           x86_decode(page + at, PAGE_BYTES - at, mode, &in) == DEC_MORE;
+    unsigned max = ls->cpu->rw->insns_max ? ls->cpu->rw->insns_max : RW_INSNS;
+    return page && at < PAGE_BYTES && at > PAGE_BYTES - 15 && b->insns < max &&
+           x86_decode(page + at, PAGE_BYTES - at, mode, &in) != DEC_OK;
 }
 
 /* Up to ls->limit instructions, as long as they follow each other. */

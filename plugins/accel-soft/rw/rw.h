@@ -93,10 +93,6 @@ struct rw_block {
     struct rw_side *side;         /* [sides], sorted by host */
 };
 
-/* No address of code: tag of empty jump cache entries and of the sentinel pair. A guest may well
-   jump to it; what it gets is the slow look-up. */
-#define RW_NO_RIP UINT64_C(0x8000000000000001)
-
 /* Entry of a jump cache: guest address to entry_mem, as a host address. */
 struct rw_jc {
     uint64_t rip, host;
@@ -120,7 +116,7 @@ struct rw_glue {
     uint32_t link_host;           /* the same with the flags in HOST only */
     uint32_t lookup;              /* jump: to guest rip T0, flags in MEM; probes the jump cache */
     uint32_t lookup_slow;         /* jump: the same without the probe; empty jump cache entries are
-                                     { RW_NO_RIP, rx_base + lookup_slow } */
+                                     { an address of another slot, rx_base + lookup_slow } */
     uint32_t fault;               /* fault.c resumes here: T1 is the faulting host address + 1 */
     uint32_t ret_miss;            /* jump: as lookup, after a RET whose pair did not match */
     uint32_t helper;              /* call: the C function T0, uint64_t (struct vcpu *, host address
@@ -192,18 +188,14 @@ struct rw_cold {
     uint8_t write, size_log2;     /* COLD_MISS */
     uint8_t insn;                 /* index of the instruction */
     uint8_t sites;                /* rel32s of the hot part that jump here */
-    uint8_t link;                 /* COLD_LINK: index; COLD_POLL: too */
-    uint8_t count;                /* COLD_RUN: instructions, from insn on */
+    uint8_t link;                 /* COLD_LINK: index */
     uint32_t site[2];             /* offsets in the cache */
     uint32_t resume;              /* cache offset where the hot part goes on */
-    uint64_t rip;                 /* COLD_LEAVE */
 };
 enum rw_cold_kind {
     COLD_MISS,    /* call glue.miss; jmp resume */
     COLD_INSN,    /* call glue.insn: never comes back here */
     COLD_LINK,    /* the stub of a link: call glue.link */
-    COLD_LEAVE,   /* T0 = rip; jmp glue.leave_t0 */
-    COLD_RUN,     /* stack.c: a run of COUNT instructions once more, one by one; jmp resume */
 };
 
 enum { RW_COLDS = 4 * RW_INSNS, RW_LINKS = RW_INSNS + 2 };
@@ -217,6 +209,8 @@ struct rw_tr {
     uint8_t cpl;
     uint8_t flags;                /* enum rw_flag_place, here and now */
     uint8_t ended;                /* set by an emitter: control does not fall through */
+    uint8_t held[2], next[2];     /* guest registers that T0 and T1 hold; behind this instruction */
+    uint8_t kept;                 /* bits 0, 1: this instruction leaves T0, T1 alone */
     uint8_t uses_vec;
     unsigned n, cur;              /* instructions, the one being translated */
     uint16_t off[RW_INSNS + 2];   /* offsets of the instructions from rip; [n]: end */
@@ -284,6 +278,18 @@ void rw_flags_after_op(struct rw_tr *t);
 struct rw_block *rw_translate(struct vcpu *cpu, uint64_t rip, uint64_t gpa);
 /* The interpreter executes the current instruction: call glue.insn; flags are in both then. */
 void rw_slow(struct rw_tr *t);
+/* The same without a way back into the block, which is cheaper (sys_handed.c). */
+void rw_slow_last(struct rw_tr *t);
+/*
+ * Spilled registers that T0 and T1 happen to hold from the instruction before (mem.c). The
+ * emitters of register instructions use and promise them: rw_held gives the host register that
+ * holds G now, or H_SPILLED. All others need not care: whoever says nothing holds nothing.
+ */
+static inline unsigned rw_held(const struct rw_tr *t, unsigned g)
+{
+    return t->held[0] == g ? H_T0 : t->held[1] == g ? H_T1 : (unsigned)H_SPILLED;
+}
+
 /* Flags that code at that guest address reads before it sets them; FL_BIT_ALL if unknown. */
 uint8_t rw_live_at(struct rw_tr *t, uint64_t rip);
 /* A new cold piece; NULL cannot happen: RW_COLDS suffices. */
@@ -307,8 +313,6 @@ bool rw_emit_vec(struct rw_tr *t, const struct x86_insn *in);    /* vec.c */
 void rw_emit_goto(struct rw_tr *t, uint64_t rip);
 /* flow.c: a RET whose return address is in T0; BEHIND: what RSP is short of its slot. */
 void rw_emit_ret_tail(struct rw_tr *t, const struct x86_insn *in, int32_t behind);
-/* stack.c: the code of a COLD_RUN. */
-void rw_stack_cold(struct rw_tr *t, const struct rw_cold *cold);
 
 /* ---- glue.c, slow.c, fault.c ---- */
 
@@ -318,6 +322,17 @@ void rw_glue_sys(struct rw_tr *t, struct rw_glue *g); /* sys_call.c */
    rewritten code at cpu->rip, whatever has changed: what the function returns. */
 void rw_to_c(struct vcpu *cpu);
 uint64_t rw_from_c(struct vcpu *cpu);
+/* The same; back to the code behind the call if that is still the code of NEXT. */
+struct rw_before {
+    uint64_t ret, dropped; /* rw_before() notes them */
+    unsigned cpl, ready;
+};
+static inline struct rw_before rw_before(const struct vcpu *cpu, uint64_t ret)
+{
+    return (struct rw_before){ .ret = ret, .dropped = cpu->rw->stats.invalidated, .cpl = cpu->cpl,
+                               .ready = cpu->vec_ready };
+}
+uint64_t rw_from_c_behind(struct vcpu *cpu, const struct rw_before *then, uint64_t next);
 /* What the glue calls. They return the host address to go on at, or 0: leave to the run loop. */
 uint64_t rw_on_miss(struct vcpu *cpu, uint64_t linear, uint64_t ret, uint64_t what);
 uint64_t rw_on_insn(struct vcpu *cpu, uint64_t ret);

@@ -7,6 +7,7 @@
  */
 #include "fault.h"
 #include "rw.h"
+#include "stats.h"
 
 #include "../interp.h"
 #include "../x86/flags.h"
@@ -74,7 +75,16 @@ static uint64_t go_on(struct vcpu *cpu)
     return e->rip == cpu->rip ? e->host : rw_on_lookup(cpu, cpu->rip);
 }
 
-/* One instruction by the interpreter: the one that host address RET - 1 belongs to. */
+/* Does the instruction at AT belong to a run (stack.c) that begins at OFF? */
+static bool in_run(const struct rw_block *b, unsigned off, unsigned at)
+{
+    for (unsigned i = 0; i < b->sides; i++)
+        if (b->side[i].start && b->side[i].guest > off)
+            return at > off && at < b->side[i].guest;
+    return at > off;
+}
+
+/* By the interpreter: the instruction, or run, that host address RET - 1 belongs to. */
 static uint64_t step(struct vcpu *cpu, uint64_t ret)
 {
     unsigned off;
@@ -83,14 +93,18 @@ static uint64_t step(struct vcpu *cpu, uint64_t ret)
     if (!b)
         return 0; /* cannot be: cpu->rip is stale */
     cpu->rip = b->rip + off;
-    flags_in(cpu);
-    interp_step(cpu);
-    flags_out(cpu);
-    if (!may_go_on(cpu, cpl))
-        return 0;
+    rw_stats_slow(cpu, b, off);
     uint64_t host = 0;
-    if (b->valid && cpu->rip - b->rip < b->len)
+    do {
+        flags_in(cpu);
+        interp_step(cpu);
+        flags_out(cpu);
+        if (!may_go_on(cpu, cpl))
+            return 0;
+        if (!b->valid || cpu->rip - b->rip >= b->len)
+            return go_on(cpu);
         host = rw_host_of(cpu->rw, b, (unsigned)(cpu->rip - b->rip));
+    } while (!host && in_run(b, off, (unsigned)(cpu->rip - b->rip)));
     if (!host)
         return go_on(cpu);
     if ((b->uses_vec & ~cpu->vec_ready) && !vec_need(cpu, b->uses_vec))
@@ -118,6 +132,16 @@ uint64_t rw_from_c(struct vcpu *cpu)
 {
     flags_out(cpu);
     return may_go_on(cpu, cpu->cpl) ? go_on(cpu) : 0;
+}
+
+uint64_t rw_from_c_behind(struct vcpu *cpu, const struct rw_before *then, uint64_t next)
+{
+    flags_out(cpu);
+    if (!may_go_on(cpu, cpu->cpl))
+        return 0;
+    if (cpu->rip != next || cpu->cpl != then->cpl || cpu->rw->stats.invalidated != then->dropped)
+        return go_on(cpu);
+    return !(then->ready & ~cpu->vec_ready) || vec_need(cpu, then->ready) ? then->ret : go_on(cpu);
 }
 
 uint64_t rw_on_miss(struct vcpu *cpu, uint64_t linear, uint64_t ret, uint64_t what)

@@ -5,9 +5,9 @@
  * Each looks its stack slot up, accesses it, and only then moves RSP. A run of them, a function's
  * prologue or epilogue, pays for one look-up: all its slots lie in one page (checked), so the host
  * address of one leads to all, and once the first access has not faulted none will. Plain register
- * moves within a run come along, and a RET at its end. The run that crosses a page's end takes a
- * copy in the cold part, instruction by instruction. Up to its first access a run has committed
- * nothing, so it restarts at its first instruction.
+ * moves within a run come along, and a RET at its end. Up to its first access a run has committed
+ * nothing, so it restarts at its first instruction. A run that crosses a page's end is the
+ * interpreter's, all of it: no instruction but the first may be resumed at (slow.c).
  * Reference: Intel SDM volume 2 (PUSH, POP, LEAVE).
  */
 #include "emit.h"
@@ -253,11 +253,11 @@ static bool find_run(const struct rw_tr *t, struct run *r)
 }
 
 /*
- * T0 is the lowest slot: T0 = its host address, or the cold copy of the run. The access of one
+ * T0 is the lowest slot: T0 = its host address, or the interpreter's turn. The access of one
  * byte is looked up, and what x86/ftab.h asks of widths holds for all slots: o + 8 * slots <= 4096,
  * aligned or not, o being the offset in the page.
  */
-static struct rw_cold *emit_run_check(struct rw_tr *t, const struct run *r, unsigned acc)
+static void emit_run_check(struct rw_tr *t, const struct run *r, unsigned acc)
 {
     e_rr(t, 4, 0, 0x8b, H_T1, H_T0);
     e_op(t, 4, 0, 0x81, 0, 0, H_T1, false); /* and T1d, 0xfff */
@@ -266,15 +266,12 @@ static struct rw_cold *emit_run_check(struct rw_tr *t, const struct run *r, unsi
     e_op(t, 4, 0, 0x81, 0, 0, H_T1, false); /* cmp T1d, 4096 - 8 * slots */
     e_modrm_r(t, 7, H_T1);
     e4(t, 4096 - 8 * r->slots);
-    struct rw_cold *cold = rw_cold_new(t, COLD_RUN);
-    cold->count = (uint8_t)(r->last - r->first + 1);
     e1(t, 0x0f);
     e1(t, 0x80 | CC_A);
-    rw_cold_site(t, cold);
+    rw_cold_site(t, rw_cold_new(t, COLD_INSN));
     rw_mem_t0(t, 1, acc);
     rw_flags_before_op(t);
     rw_mem_fold(t);
-    return cold;
 }
 
 static void emit_push_run(struct rw_tr *t, const struct run *r)
@@ -282,7 +279,7 @@ static void emit_push_run(struct rw_tr *t, const struct run *r)
     int size = 8 * (int)r->slots, sp = 0;
     rw_flags_clobber(t);
     e_lea_disp(t, H_T0, H_RSP, -size);
-    struct rw_cold *cold = emit_run_check(t, r, ACC_W);
+    emit_run_check(t, r, ACC_W);
     for (unsigned i = r->first; i <= r->last; i++) {
         const struct x86_insn *in = &t->in[i];
         if (in->op == OP_PUSH) {
@@ -293,7 +290,6 @@ static void emit_push_run(struct rw_tr *t, const struct run *r)
         }
     }
     e_lea_disp(t, H_RSP, H_RSP, -size);
-    cold->resume = e_here(t);
 }
 
 /* The pops; RSP then stays where it was if a RET follows, which moves it over all. */
@@ -303,7 +299,7 @@ static void emit_pop_run(struct rw_tr *t, const struct run *r)
     bool ret = t->in[r->last].op == OP_RET;
     rw_flags_clobber(t);
     e_mov_rr(t, H_T0, H_RSP);
-    struct rw_cold *cold = emit_run_check(t, r, ACC_R);
+    emit_run_check(t, r, ACC_R);
     for (unsigned i = r->first; i <= r->last - ret; i++) {
         const struct x86_insn *in = &t->in[i];
         if (in->op == OP_POP) {
@@ -319,7 +315,6 @@ static void emit_pop_run(struct rw_tr *t, const struct run *r)
         rw_emit_ret_tail(t, &t->in[r->last], sp);
     } else {
         e_lea_disp(t, H_RSP, H_RSP, sp);
-        cold->resume = e_here(t);
     }
 }
 
@@ -335,25 +330,6 @@ static void emit_leave_run(struct rw_tr *t, const struct run *r)
     e_mov_rr(t, H_RBP, H_T1);
     t->cur = r->last;
     rw_emit_ret_tail(t, &t->in[r->last], 0);
-}
-
-/* The copy of a run for the cold part: each instruction for itself, each may be resumed at. */
-void rw_stack_cold(struct rw_tr *t, const struct rw_cold *cold)
-{
-    unsigned first = cold->insn, n = cold->count;
-    uint32_t resume = cold->resume;
-    for (unsigned i = first; i < first + n; i++) {
-        const struct x86_insn *in = &t->in[i];
-        t->cur = i;
-        if (i > first)
-            rw_side_add(t, true);
-        if (in->op == OP_RET)
-            (void)rw_emit_flow(t, in); /* the last */
-        else if (!emit_one(t, in))
-            emit_move(t, in, 0);
-    }
-    if (t->in[first + n - 1].op != OP_RET)
-        e_jmp(t, resume);
 }
 
 bool rw_emit_stack(struct rw_tr *t, const struct x86_insn *in)

@@ -1,7 +1,7 @@
 /*
  * sys.c: system instructions that are worth their own host code: the interrupt flag, user access,
  * FS and GS bases, time stamps, fences, PAUSE, selectors and CR2 as values. SYSCALL, SYSRET and
- * IRET are in sys_call.c, PUSHF and POPF in sys_flags.c; everything else is the interpreter's.
+ * IRET are in sys_call.c, PUSHF and POPF in sys_flags.c, all others in sys_handed.c.
  *
  * What depends on a control register is checked when it executes: the code may outlive the setting.
  * References: Intel SDM volume 2; AMD64 APM volume 3.
@@ -266,7 +266,7 @@ static bool emit_pause(struct rw_tr *t)
     return true;
 }
 
-bool rw_emit_sys(struct rw_tr *t, const struct x86_insn *in)
+static bool emit_inline(struct rw_tr *t, const struct x86_insn *in)
 {
     switch (in->op) {
     case OP_SYSCALL:
@@ -317,4 +317,9 @@ bool rw_emit_sys(struct rw_tr *t, const struct x86_insn *in)
     default:
         return false;
     }
+}
+
+bool rw_emit_sys(struct rw_tr *t, const struct x86_insn *in)
+{
+    return emit_inline(t, in) || rw_emit_handed(t, in);
 }

@@ -108,6 +108,8 @@ void rw_call_helper(struct rw_tr *t, rw_helper fn);
 
 /* sys_call.c */
 bool rw_emit_transfer(struct rw_tr *t, const struct x86_insn *in);
+/* sys_handed.c */
+bool rw_emit_handed(struct rw_tr *t, const struct x86_insn *in);
 /* sys_flags.c */
 bool rw_emit_pushf(struct rw_tr *t, const struct x86_insn *in);
 bool rw_emit_popf(struct rw_tr *t, const struct x86_insn *in);

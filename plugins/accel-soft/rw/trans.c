@@ -87,7 +87,7 @@ static void read_insns(struct rw_tr *t)
             break;
     }
     t->off[t->n] = (uint16_t)(at - first);
-    t->crosses = t->n < RW_INSNS && at < PAGE_BYTES && at > PAGE_BYTES - 15 &&
+    t->crosses = t->n < max && at < PAGE_BYTES && at > PAGE_BYTES - 15 &&
                  (t->n == 0 || !ends_block(&t->in[t->n - 1]));
     if (t->crosses) /* or undefined: the interpreter knows */
         looked_at(t, at, PAGE_BYTES);
@@ -231,18 +231,11 @@ static void cold_part(struct rw_tr *t)
         case COLD_INSN:
             e_call(t, t->rw->glue.insn);
             break;
-        case COLD_LINK:
+        default: /* COLD_LINK */
             t->link[c->link].stub = here;
             e_call(t, t->link[c->link].flags_mem || t->link[c->link].flags_dead
                           ? t->rw->glue.link
                           : t->rw->glue.link_host);
-            break;
-        case COLD_RUN:
-            rw_stack_cold(t, c);
-            break;
-        default:
-            e_mov_ri(t, H_T0, c->rip);
-            e_jmp(t, t->rw->glue.leave_t0);
             break;
         }
     }
@@ -256,8 +249,29 @@ static bool emit_insn(struct rw_tr *t, const struct x86_insn *in)
            rw_emit_vec(t, in) || rw_emit_sys(t, in) || rw_emit_str(t, in);
 }
 
+/* What T0 and T1 hold behind the instruction. */
+static void hold(struct rw_tr *t, const struct x86_insn *in)
+{
+    if (t->next[0] == t->next[1])
+        t->next[1] = REG_NONE; /* XADD of a register with itself: T0 is the later one */
+    for (unsigned i = 0; i < 2; i++) {
+        if (t->next[i] != REG_NONE) {
+            t->held[i] = t->next[i];
+            continue;
+        }
+        bool good = t->kept >> i & 1;
+        for (unsigned k = 0; k < in->operands && k < 4; k++)
+            if ((in->opnd[k].rw & OPND_WRITE) && in->opnd[k].kind == OPND_GPR &&
+                in->opnd[k].reg == t->held[i])
+                good = false;
+        if (!good)
+            t->held[i] = REG_NONE;
+    }
+}
+
 static void emit_all(struct rw_tr *t)
 {
+    t->held[0] = t->held[1] = REG_NONE;
     for (t->cur = 0; t->cur < t->n && !t->ended; t->cur++) {
         const struct x86_insn *in = &t->in[t->cur];
         if (t->p + INSN_HOST_MAX > t->limit || t->links + 4 > RW_LINKS ||
@@ -266,16 +280,22 @@ static void emit_all(struct rw_tr *t)
             t->crosses = 0;
             break;
         }
-        rw_side_add(t, true);
+        if (in->op >= OP_MOVS) /* may be resumed, by fault or by choice */
+            t->held[0] = t->held[1] = REG_NONE;
+        rw_side_add(t, t->held[0] == REG_NONE && t->held[1] == REG_NONE);
+        t->next[0] = t->next[1] = REG_NONE;
+        t->kept = 0;
         if (!(t->cpu->lockstep && lockstep_once(in)) && emit_insn(t, in)) {
             rw_flags_after_op(t);
         } else {
             rw_slow(t);
             t->ended = ends_block(in) || in->op == OP_JCC;
+            t->kept = 0;
         }
+        hold(t, in);
     }
     if (!t->ended && t->crosses && t->cur == t->n) {
-        rw_slow(t); /* the instruction that goes on in the next page */
+        rw_slow_last(t); /* the instruction that goes on in the next page */
     } else if (!t->ended) {
         t->cur = t->n - 1;
         rw_emit_goto(t, rw_rip_of(t, t->n));

@@ -233,6 +233,7 @@ static void x87(struct rw_tr *t, const struct x86_insn *in)
 static void ldmxcsr(struct rw_tr *t, const struct x86_insn *in)
 {
     rw_mem(t, in, 4, ACC_R);
+    rw_flags_before_op(t);
     e_op(t, 4, 0, 0x8b, H_T0, H_T1, H_T0, false); /* mov T0d, [T0 + T1] */
     e_modrm_t0t1(t, H_T0);
     e_op(t, 4, 0, 0xf7, 0, 0, H_T0, false); /* test T0d, ~MXCSR_MASK */
@@ -248,6 +249,7 @@ static void ldmxcsr(struct rw_tr *t, const struct x86_insn *in)
 static void stmxcsr(struct rw_tr *t, const struct x86_insn *in)
 {
     rw_mem(t, in, 4, ACC_W);
+    rw_flags_before_op(t);
     e_op(t, 4, 1, 0xae, 3, H_T1, H_T0, false);
     e_modrm_t0t1(t, 3);
 }
