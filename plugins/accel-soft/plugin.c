@@ -31,6 +31,13 @@ static const mobo_prop_t props[] = {
       .offset = offsetof(struct soft, perf_map_prop),
       .def = "no",
       .doc = "write /tmp/perf-PID.map, by which perf names rewritten code" },
+    { .name = "mirror",
+      .type = MOBO_T_ENUM,
+      .offset = offsetof(struct soft, mirror_prop),
+      .def = "off",
+      .arg = "off|auto",
+      .doc = "map the memory of programs that compute a lot at its own addresses in this process, "
+             "where rewritten code reaches it faster" },
     { .name = "lockstep",
       .type = MOBO_T_ENUM,
       .offset = offsetof(struct soft, lockstep_prop),

@@ -64,6 +64,7 @@ struct soft {
     const char *trace_file_prop;
     uint32_t lockstep_prop;  /* LOCKSTEP_...: rw/lockstep.h */
     uint64_t lockstep_insns_prop;
+    uint32_t mirror_prop;    /* MIRROR_...: rw/mirror.h */
     /* */
     struct cpu_model model;
     const struct engine *engine;
@@ -98,6 +99,7 @@ struct soft {
     uint32_t spare_cpus;     /* the host has more CPUs than the guest: spinning is affordable */
     uint64_t *ftab_empty;    /* x86/ftab_map.c: the view with nothing in it */
     uint32_t ftab_users;
+    struct granules *granules; /* rw/mirror_space.c: the address space of mirrors */
     _Atomic uint32_t lowest_rr; /* lowest-priority delivery: where to begin */
     FILE *trace_out;
     uint32_t init_done;

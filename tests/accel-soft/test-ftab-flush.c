@@ -140,7 +140,7 @@ static void go(struct frig *f, unsigned space, unsigned pcid, bool keep)
 static void test_contexts(void **unused)
 {
     (void)unused;
-    static const struct ftab_hooks hooks = { switched, dropped };
+    static const struct ftab_hooks hooks = { .switched = switched, .dropped = dropped };
     struct frig f;
     memset(hook_switched, 0, sizeof hook_switched);
     start_spaces(&f, 3, &hooks);

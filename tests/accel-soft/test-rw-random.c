@@ -9,7 +9,7 @@
  *
  * Each case is a block and STATES register files; it depends on the seed and its number only.
  */
-#include "native1/native1.h"
+#include "test-rw-random.h"
 #include "rig.h"
 
 #include "../../plugins/accel-soft/interp.h"
@@ -21,15 +21,7 @@
 
 #include <time.h>
 
-enum {
-    STATES = 3, INSNS_MAX = 14, STEPS_MAX = 400,
-    CODE_GPA = 0x100000, DATA_GPA = 0x200000, TABLE_GPA = 0x300000,
-    DATA_ALL = DATA_PAGES + 3,            /* then a device, a supervisor's and an aliased page */
-    CODE_ALIAS = 0x12000000,
-    DEVICE_GPA = 0x10000000,
-    AREA_BYTES = sizeof((mobo_x86_xsave_t *)0)->area,
-};
-#define UPPER UINT64_C(0xffff800000000000)
+enum { AREA_BYTES = sizeof((mobo_x86_xsave_t *)0)->area };
 
 struct side {
     struct rig rig;
@@ -121,123 +113,15 @@ static void changed(struct side *s, uint64_t gpa, uint64_t len)
 
 /* ---- cases ---- */
 
-struct piece {
-    uint64_t at;               /* in the code area */
-    unsigned len;
-    uint8_t cpl;
-    bool upper;
-    uint8_t text[512];
-    struct test_case insn;     /* one of them: its registers are the ones to begin with */
-};
-
-/* Instructions that native1's tables do not have. */
-static const struct { uint8_t len, text[5]; } more[] = {
-    { 1, { 0x9c } }, { 1, { 0xfa } }, { 1, { 0xfb } }, { 1, { 0xfc } }, { 1, { 0xfd } },
-    { 1, { 0x9f } }, { 1, { 0x9e } }, { 1, { 0xf8 } }, { 1, { 0xf9 } }, { 1, { 0xf5 } },
-    { 3, { 0x0f, 0x01, 0xf8 } },             /* swapgs */
-    { 5, { 0xf3, 0x48, 0x0f, 0xae, 0xc0 } }, /* rdfsbase rax */
-    { 5, { 0xf3, 0x48, 0x0f, 0xae, 0xd1 } }, /* wrfsbase rcx */
-    { 5, { 0xf3, 0x48, 0x0f, 0xae, 0xcb } }, /* rdgsbase rbx */
-    { 3, { 0x0f, 0xae, 0xe8 } }, { 2, { 0xf3, 0x90 } }, { 1, { 0x90 } }, { 1, { 0xc3 } },
-    { 1, { 0xc9 } }, { 1, { 0x55 } }, { 1, { 0x53 } }, { 1, { 0x5b } }, { 1, { 0x5d } },
-    { 2, { 0x41, 0x54 } }, { 2, { 0x41, 0x5c } }, { 3, { 0x48, 0x89, 0xe5 } },
-    { 4, { 0x48, 0x83, 0xec, 0x28 } }, { 4, { 0x48, 0x83, 0xc4, 0x28 } },
-};
-
-/*
- * SHA1 and SHA256 instructions with an operand in memory: Intel wants it aligned, some of AMD's
- * processors do not, and rewritten code follows the host.
- */
-static bool host_decides(const struct test_case *c)
+/* The same code for both. */
+static void place(const struct piece *b)
 {
-    struct x86_insn in;
-    struct x86_dec_mode mode = { .bits = 64 };
-    return x86_decode(c->code, c->len, mode, &in) == DEC_OK && in.feature == FEAT_SHA &&
-           in.modrm < 0xc0;
-}
-
-/* Branches go forward, so that most blocks end. */
-static void steer(struct rng *r, uint8_t *code, unsigned len)
-{
-    struct x86_insn in;
-    struct x86_dec_mode mode = { .bits = 64 };
-    if (x86_decode(code, len, mode, &in) != DEC_OK || !in.imm_len)
-        return;
-    switch (in.op) {
-    case OP_JMP_REL: case OP_JCC: case OP_CALL_REL: case OP_LOOP: case OP_LOOPE: case OP_LOOPNE:
-    case OP_JCXZ: {
-        int32_t rel = one_in(r, 12) ? -(int32_t)rnd_below(r, 40) : (int32_t)rnd_below(r, 24);
-        memcpy(code + in.imm_off, &rel, in.imm_len);
-        break;
-    }
-    default:
-        break;
-    }
-}
-
-static void make_block(struct rng *r, struct piece *b)
-{
-    unsigned n = 1 + rnd_below(r, INSNS_MAX), chosen = rnd_below(r, n);
-    uint64_t page = CODE + rnd_below(r, CODE_LEN / 4096 - 1) * 4096u;
-    uint8_t *text = b->text;
-    memset(text, 0xf4, sizeof b->text); /* HLT: ends the block at CPL 0, and at CPL 3 by #GP */
-    b->at = page + (one_in(r, 3) ? 4096 - rnd_below(r, 90) : rnd_below(r, 3500));
-    b->cpl = one_in(r, 2) ? 3 : 0;
-    b->upper = b->cpl == 0 && one_in(r, 2);
-    b->len = 0;
-    for (unsigned i = 0; i < n; i++) {
-        struct test_case c;
-        if (one_in(r, 5)) {
-            unsigned k = rnd_below(r, sizeof more / sizeof *more);
-            memcpy(text + b->len, more[k].text, more[k].len);
-            b->len += more[k].len;
-            if (i == chosen)
-                chosen++;
-            continue;
-        }
-        do
-            gen_insn(r, &c, b->at + b->len);
-        while (host_decides(&c));
-        memcpy(text + b->len, c.code, c.len);
-        steer(r, text + b->len, c.len);
-        b->len += c.len;
-        if (i <= chosen)
-            b->insn = c;
-    }
-    if (chosen >= n && !b->insn.enc)
-        gen_insn(r, &b->insn, b->at);
     struct side *both[2] = { &interp, &rw };
     for (unsigned i = 0; i < 2; i++) {
         uint64_t gpa = CODE_GPA + (b->at - CODE), len = b->len + 64;
-        memcpy(both[i]->rig.ram + gpa, text, len);
+        memcpy(both[i]->rig.ram + gpa, b->text, len);
         changed(both[i], gpa, len);
     }
-}
-
-static uint64_t address(struct rng *r, const struct piece *b)
-{
-    uint64_t v;
-    switch (rnd_below(r, 12)) {
-    case 0:
-        v = CODE_ALIAS + (b->at - CODE) + rnd_below(r, b->len + 16); /* the block itself */
-        break;
-    case 1:
-        v = rnd(r) << 40 | 0x11003000; /* mostly not canonical */
-        break;
-    case 2:
-        v = UINT64_C(0x7ffffffffff0) + rnd_below(r, 32);
-        break;
-    case 3:
-        v = DATA + rnd_below(r, DATA_ALL) * 4096u - rnd_below(r, 40);
-        break;
-    case 4:
-        v = DATA + DATA_PAGES * 4096u + rnd_below(r, 3 * 4096);
-        break;
-    default:
-        v = DATA + rnd_below(r, DATA_LEN) / 8 * 8;
-        break;
-    }
-    return b->upper && v < UINT64_C(0x20000000) && !one_in(r, 8) ? v | UPPER : v;
 }
 
 static void scatter(struct side *s)
@@ -261,7 +145,7 @@ static void make_state(struct rng *r, struct piece *b)
     scatter(&rw);
     for (unsigned g = 0; g < 16; g++) {
         if (one_in(r, 3))
-            b->insn.in.gpr[g] = address(r, b);
+            b->insn.in.gpr[g] = piece_address(r, b);
         else if (b->upper && b->insn.in.gpr[g] - DATA < DATA_LEN)
             b->insn.in.gpr[g] |= UPPER;
     }
@@ -510,7 +394,8 @@ static int work(const struct options *o)
         struct rng mix = { n }, r = { o->seed ^ rnd(&mix) };
         static struct piece b;
         memset(&b, 0, sizeof b);
-        make_block(&r, &b);
+        piece_make(&r, &b);
+        place(&b);
         if (one_in(&r, 20))
             remap(&r);
         for (unsigned k = 0; k < STATES; k++, cases++) {

@@ -206,8 +206,9 @@ struct rw_block *rw_find(struct vcpu *cpu, uint64_t rip)
     if (!(rip >> 63) && note->global)
         rw->pages->lower_global = true;
     uint64_t gpa = note->gpa + (rip & (PAGE_BYTES - 1));
+    bool mirror = cpu->cpl == 3 && cpu->rw_mirror;
     struct rw_block *b = rw->hash[rw_hash(rip, cpu->cpl)];
-    while (b && (b->rip != rip || b->gpa != gpa || b->cpl != cpu->cpl))
+    while (b && (b->rip != rip || b->gpa != gpa || b->cpl != cpu->cpl || b->mirror != mirror))
         b = b->hash_next;
     return b ? b : block_make(cpu, rip, gpa, note->host);
 }

@@ -1,6 +1,6 @@
 /*
- * cache.c: the memory of a virtual CPU's rewriter: the code cache (one memfd, seen twice, so that
- * no mapping is ever writable and executable), the arena of blocks, the stacks of return pairs.
+ * cache.c: the memory of a virtual CPU's rewriter: the code cache (memory mapped twice, so that no
+ * mapping is ever writable and executable), the arena of blocks, the stacks of return pairs.
  * What is in them is blk.c's, link.c's and glue.c's business.
  */
 #include "blk.h"
@@ -14,10 +14,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U /* Linux 6.3 */
-#endif
-
 enum {
     CODE_BYTES = 64 << 20,
     BLOCKS_MAX = CODE_BYTES / 128,
@@ -25,10 +21,13 @@ enum {
 };
 #define META_BYTES (UINT64_C(96) << 20) /* address space; memory as it is used */
 
-static bool host_has_bmi2(void)
+/* BMI2 for the look-up; a host without the others would run LZCNT and TZCNT as BSR and BSF. */
+static bool host_suffices(void)
 {
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_BMI2);
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2) || !(b & bit_BMI))
+        return false;
+    return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
 }
 
 static void *map_zero(size_t len)
@@ -44,29 +43,23 @@ static void unmap(void *p, size_t len)
         (void)munmap(p, len);
 }
 
-/* A kernel that does not know MFD_EXEC gives executable files without it. */
-static int code_file(void)
-{
-    int fd = memfd_create("mobo-rewritten", MFD_CLOEXEC | MFD_EXEC);
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("mobo-rewritten", MFD_CLOEXEC);
-    return fd;
-}
-
+/*
+ * Shared anonymous memory and not a memfd: mremap() of 0 bytes maps it a second time (mremap(2)),
+ * and perf looks names up in its map only for memory that is no file's.
+ */
 static bool map_code(struct rw *rw)
 {
-    int fd = code_file();
-    if (fd < 0)
+    void *w = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w == MAP_FAILED)
         return false;
-    if (ftruncate(fd, CODE_BYTES) == 0) {
-        void *w = mmap(NULL, CODE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-        void *x = mmap(NULL, CODE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_NORESERVE, fd, 0);
-        rw->rw_base = w == MAP_FAILED ? NULL : w;
-        rw->rx_base = x == MAP_FAILED ? NULL : x;
-    }
-    (void)close(fd);
+    rw->rw_base = w;
     rw->size = CODE_BYTES;
-    return rw->rw_base && rw->rx_base;
+    void *x = mremap(w, 0, CODE_BYTES, MREMAP_MAYMOVE);
+    if (x == MAP_FAILED)
+        return false;
+    rw->rx_base = x;
+    return mprotect(x, CODE_BYTES, PROT_READ | PROT_EXEC) == 0;
 }
 
 /*
@@ -142,7 +135,7 @@ static bool make(struct vcpu *cpu, const char **why)
 int rw_new(struct vcpu *cpu, const char **why)
 {
     *why = "the host's processor has no BMI2";
-    if (!host_has_bmi2())
+    if (!host_suffices())
         return MOBO_ENOTSUP;
     *why = "no memory";
     cpu->rw = map_zero(sizeof *cpu->rw);

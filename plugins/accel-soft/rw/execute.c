@@ -9,6 +9,7 @@
 #include "blk.h"
 #include "fault.h"
 #include "lockstep.h"
+#include "mirror.h"
 #include "stats.h"
 
 #include "../interp.h"
@@ -29,15 +30,23 @@ static void engine_fini(struct vcpu *cpu)
     lockstep_fini(cpu);
     if (cpu->rw) {
         rw_perf_close(cpu->rw);
+        mirror_fini(cpu);
         ftab_fini(cpu);
         rw_free(cpu);
     }
     engine_interp.cpu_fini(cpu);
 }
 
+static void context_dropped(struct vcpu *cpu, unsigned context)
+{
+    rw_context_dropped(cpu, context);
+    mirror_dropped(cpu, context);
+}
+
 static int make(struct vcpu *cpu, const char **why)
 {
-    static const struct ftab_hooks hooks = { rw_context_changed, rw_context_dropped };
+    static const struct ftab_hooks hooks = { rw_context_changed, context_dropped, mirror_settled,
+                                             mirror_page };
     int rc = rw_new(cpu, why);
     if (rc < 0)
         return rc;
@@ -69,6 +78,7 @@ static int engine_init(struct vcpu *cpu)
                               (long)getpid(), strerror(rc));
     if (lockstep_init(cpu) < 0)
         return mobo_fail_code(s->obj, MOBO_ENOMEM, "no memory for lockstep");
+    mirror_init(cpu);
     return 0;
 }
 
@@ -131,10 +141,13 @@ static void turn(struct vcpu *cpu, uint64_t budget)
         interpreter_turn(cpu, budget); /* comes back where the mode changes */
     } else {
         const struct rw_block *b = rw_find(cpu, cpu->rip);
-        if (b)
+        if (b) {
             run_block(cpu, b);
-        else if (!rw->full)
+            if (cpu->mirrors)
+                mirror_turn(cpu);
+        } else if (!rw->full) {
             interpreter_turn(cpu, 1);
+        }
     }
 }
 

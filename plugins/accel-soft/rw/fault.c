@@ -47,8 +47,10 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     greg_t *reg = uc->uc_mcontext.gregs;
     struct rw_trap trap = { .rip = (uint64_t)reg[REG_RIP], .rsp = (uint64_t)reg[REG_RSP],
                             .rflags = (uint64_t)reg[REG_EFL], .t1 = (uint64_t)reg[REG_R15] };
-    if (sig == SIGSEGV)
+    if (sig == SIGSEGV) {
         trap.addr = (uint64_t)(uintptr_t)info->si_addr;
+        trap.write = reg[REG_ERR] & 2; /* the processor's error code of #PF */
+    }
     if (!running || !rw_fault_fix(running, &trap)) {
         pass_on(sig, info, context);
         return;

@@ -12,6 +12,7 @@
 struct rw_trap {
     uint64_t rip, rsp, rflags, t1;
     uint64_t addr;      /* SIGSEGV: of the access; else 0 */
+    uint64_t write;     /* not 0: it was a store */
 };
 
 /* Signal handler: no C library. False: not a fault of rewritten code. */

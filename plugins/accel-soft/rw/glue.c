@@ -7,6 +7,7 @@
  * C may unwind (longjmp) out of anything called here: by then all guest state is in struct vcpu.
  */
 #include "emit.h"
+#include "mirror.h"
 
 #include "../x86/mmu.h"
 
@@ -21,6 +22,13 @@ static void spill(struct rw_tr *t)
 static void reload(struct rw_tr *t)
 {
     e_load(t, H_VIEW, STATE(view_now));
+    e_state(t, 1, 0, 0x80, 7, STATE(cpl)); /* cmp byte gs:[cpl], 3 */
+    e1(t, 3);
+    e1(t, 0x75); /* jne */
+    uint8_t *jne = t->p;
+    e1(t, 0);
+    e_load(t, H_VIEW, STATE(rw_view3));
+    *jne = (uint8_t)(t->p - jne - 1);
     e_state(t, 4, 1, 0xb7, H_RAX, STATE(fl_image));
     e1(t, 0x04);
     e1(t, 0x7f);
@@ -147,6 +155,41 @@ static void build_miss(struct rw_tr *t, struct rw_glue *g, uint32_t resume)
         }
 }
 
+/*
+ * The same in mirror mode, where the address was denied: if it is so for good, the look-up in the
+ * flat tables that mem.c did not do. T1 is the addend then, or 0.
+ */
+static void build_mirror_miss(struct rw_tr *t, struct rw_glue *g)
+{
+    for (unsigned write = 0; write < 2; write++)
+        for (unsigned n = 0; n < 6; n++) {
+            g->mirror_miss[write][n] = e_here(t);
+            e_vex(t, 2, 3, 1, 0, 0xf7, H_T1, H_VIEW, 0, H_T0); /* shrx T1, T0, VIEW */
+            e_modrm_r(t, H_T1, H_T0);
+            e_op(t, 1, 0, 0x80, 7, H_T1, H_VIEW, false); /* cmp byte [VIEW + T1 + ...], 0 */
+            e1(t, 0x80 | 7 << 3 | 4);
+            e1(t, (H_T1 & 7) << 3 | (H_VIEW & 7));
+            e4(t, (uint32_t)MIRROR_FLAT);
+            e1(t, 0);
+            e_mov_ri(t, H_T1, 0);
+            e_jcc(t, 4, g->miss[write][n]); /* je */
+            e_vex(t, 2, 2, 1, 0, 0xf5, H_T1, H_T0, 0, 0); /* pext T1, T0, [rip + mask] */
+            e1(t, 0x05 | (H_T1 & 7) << 3);
+            e_rel32(t, g->mask_user);
+            if (write) {
+                e_op(t, 8, 1, 0xba, 0, 0, H_T1, false); /* bts T1, 36 */
+                e_modrm_r(t, 5, H_T1);
+                e1(t, 36);
+            }
+            e_rr(t, 8, 0, 0xc1, 4, H_T1); /* shl T1, 3 */
+            e1(t, 3);
+            e_state(t, 8, 0, 0x03, H_T1, STATE(view_now)); /* add T1, gs:[view_now] */
+            e_op(t, 8, 0, 0x8b, H_T1, 0, H_T1, false);     /* mov T1, [T1] */
+            e1(t, (H_T1 & 7) << 3 | (H_T1 & 7));
+            e_jmp(t, g->miss[write][n]);
+        }
+}
+
 static void build_calls(struct rw_tr *t, struct rw_glue *g, uint32_t resume)
 {
     g->insn = e_here(t);
@@ -235,6 +278,7 @@ int rw_glue_build(struct rw *rw)
     e8(t, UINT64_C(0x0000fffffffff000));
     build_enter_leave(t, g, &resume);
     build_miss(t, g, resume);
+    build_mirror_miss(t, g);
     build_calls(t, g, resume);
     build_lookup(t, g, resume);
     rw_glue_sys(t, g);

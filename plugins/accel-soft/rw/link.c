@@ -221,7 +221,7 @@ static bool cross_add(struct rw *rw, const struct rw_block *to)
 
 static bool may_link(struct rw *rw, const struct rw_block *from, const struct rw_block *to)
 {
-    if (!from->valid || from->cpl != to->cpl)
+    if (!from->valid || from->cpl != to->cpl || from->mirror != to->mirror)
         return false;
     if (same_page(from, to))
         return true;

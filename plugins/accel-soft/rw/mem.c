@@ -103,11 +103,36 @@ static void cross_check(struct rw_tr *t, unsigned bytes, struct rw_cold *cold)
     rw_cold_site(t, cold);
 }
 
+/* In mirror mode: mirror.h has the code, and the proof. */
+static void look_up_mirror(struct rw_tr *t, unsigned bytes, unsigned acc)
+{
+    rw_flags_clobber(t);
+    rw_side_add(t, false); /* what follows may fault at the host */
+    struct rw_cold *cold = rw_cold_new(t, COLD_MISS);
+    cold->write = (acc & ACC_W) != 0;
+    cold->size_log2 = (uint8_t)log2_up(bytes);
+    e_vex(t, 2, 3, 1, 0, 0xf7, H_T1, H_VIEW, 0, H_T0); /* shrx T1, T0, VIEW */
+    e_modrm_r(t, H_T1, H_T0);
+    e_op(t, 1, 0, 0x80, 7, H_T1, H_VIEW, false); /* cmp byte [VIEW + T1], 0 */
+    e1(t, 7 << 3 | 4);
+    e1(t, (H_T1 & 7) << 3 | (H_VIEW & 7));
+    e1(t, 0);
+    e1(t, 0x0f); /* je cold */
+    e1(t, 0x84);
+    rw_cold_site(t, cold);
+    e_rr(t, 4, 0, 0x33, H_T1, H_T1); /* xor T1d, T1d */
+    cold->resume = e_here(t);
+}
+
 /* ANY: the address may well be odd. */
 static void look_up(struct rw_tr *t, unsigned bytes, unsigned acc, bool any)
 {
     bool write = acc & ACC_W;
     unsigned n = log2_up(bytes);
+    if (t->mirror) {
+        look_up_mirror(t, bytes, acc);
+        return;
+    }
     rw_flags_clobber(t);
     t->held[0] = t->held[1] = REG_NONE;
     struct rw_cold *cold = rw_cold_new(t, COLD_MISS);

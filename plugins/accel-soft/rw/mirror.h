@@ -44,6 +44,11 @@
 #include "rw.h"
 
 enum { MIRROR_GRANULE_BITS = 30 };
+/*
+ * In front of the granule map, so far from VIEW: a byte per granule, 1: denied for good, look in
+ * the flat tables; 0: C may be able to do something about it.
+ */
+enum { MIRROR_FLAT = -((1 << 17) + MIRROR_GRANULE_BITS) };
 enum { MIRROR_OFF = 0, MIRROR_AUTO = 1 }; /* the property */
 
 struct mirror_stats {
@@ -51,7 +56,7 @@ struct mirror_stats {
     uint64_t faults, refused;       /* host faults in allowed granules; not mirrored then */
     uint64_t pages, batches;        /* mapped; calls of the host that mapped them */
     uint64_t unmapped, checks;      /* pages; times the page tables were read again */
-    uint64_t denied;                /* granules that could not be had */
+    uint64_t denied, denied_at;     /* pages whose granules could not be had; the last one */
     uint64_t ticks;                 /* TSC spent on all that */
 };
 
@@ -72,7 +77,7 @@ bool mirror_protect(struct vcpu *cpu, uint64_t gpa);
  */
 bool mirror_fill(struct vcpu *cpu, uint64_t linear, unsigned acc);
 /* That access went by the flat tables although its context is mirrored. */
-void mirror_denied(struct vcpu *cpu);
+void mirror_denied(struct vcpu *cpu, uint64_t linear);
 
 /* Between two blocks of rewritten code: who becomes, or no longer is, mirrored. */
 void mirror_turn(struct vcpu *cpu);

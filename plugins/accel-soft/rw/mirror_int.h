@@ -16,7 +16,8 @@ enum {
     REGION_HASH = 4096,
     GRANULES = 1 << (47 - MIRROR_GRANULE_BITS),
     GRANULES_MAX = 64,           /* of a mirror */
-    CALLS_MAX = 7000,            /* of a mirror, each may leave two mappings */
+    CALLS_MAX = 7000,            /* of a mirror; each may leave two mappings of the host's */
+    CALLS_TOTAL = 14000,         /* of all: the host allows 65530 mappings (vm.max_map_count) */
     CANDIDATES = 32,
 };
 #define GRANULE_BYTES (UINT64_C(1) << MIRROR_GRANULE_BITS)
@@ -37,7 +38,9 @@ struct mirror {
     uint64_t base;               /* CR3 without PCID and flags */
     uint16_t pcid, id;           /* id: owner of granules, never 0 */
     bool on, stale, broken;      /* broken: a call of the host failed; off for good */
-    bool thrash, contended;      /* mirror_policy.c shall switch it off */
+    /* mirror_policy.c shall switch it off: another program by now; addresses or host mappings
+       cannot be had */
+    bool other, contended, crowded;
     uint32_t pages, calls, regions, granules;
     uint32_t granule[GRANULES_MAX];
     uint16_t hash[REGION_HASH];  /* region number + 1; open addressing, cleared as a whole */
@@ -69,6 +72,7 @@ struct mirrors {
 struct granules {
     _Atomic uint32_t lock;
     uint32_t users;
+    _Atomic uint32_t calls;      /* of all mirrors */
     _Atomic uint32_t wanted[SOFT_VCPUS_MAX]; /* another CPU would like granules of this one's */
     uint64_t first;              /* lowest address that can be mapped */
     uint8_t state[GRANULES];     /* GR_... */

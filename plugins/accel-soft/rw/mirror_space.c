@@ -23,7 +23,7 @@
 #endif
 
 enum { NOTHING = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
-#define MAP_SIZE ((UINT64_C(1) << 34) + PAGE_BYTES)
+#define MAP_SIZE (GRANULES + (UINT64_C(1) << 34) + PAGE_BYTES)
 #define MAPS_AT UINT64_C(0x080000000000) /* 8 TiB: where guests have nothing, as a rule */
 #define REGIONS_BYTES (REGIONS * sizeof(struct region))
 #define WRITTEN_BYTES (WRITTEN_PAGES / 8)
@@ -85,6 +85,8 @@ void space_close(struct soft *s)
         uint64_t end = (n + 1) << MIRROR_GRANULE_BITS;
         if (end == MIRROR_END)
             end -= PAGE_BYTES;
+        if (g->state[n] & GR_REFUSED) /* broken: somebody else may be in its hole */
+            continue;
         if (g->state[n] & GR_RESERVED)
             (void)munmap(pointer(from), end - from);
         else if (g->state[n] & GR_GUARD)
@@ -103,7 +105,7 @@ bool space_map_new(struct mirror *m)
     if (p == MAP_FAILED)
         return false;
     void *r = mmap(NULL, REGIONS_BYTES, PROT_READ | PROT_WRITE, NOTHING, -1, 0);
-    if (r == MAP_FAILED || mprotect(p, GRANULES + PAGE_BYTES, PROT_READ | PROT_WRITE) != 0) {
+    if (r == MAP_FAILED || mprotect(p, 2 * GRANULES + PAGE_BYTES, PROT_READ | PROT_WRITE) != 0) {
         if (r != MAP_FAILED)
             (void)munmap(r, REGIONS_BYTES);
         (void)munmap(p, MAP_SIZE);
@@ -111,7 +113,7 @@ bool space_map_new(struct mirror *m)
     }
     (void)madvise(r, REGIONS_BYTES, MADV_NOHUGEPAGE);
     m->region = r;
-    m->map = (uint64_t)(uintptr_t)p + MIRROR_GRANULE_BITS;
+    m->map = (uint64_t)(uintptr_t)p - MIRROR_FLAT;
     return true;
 }
 
@@ -119,7 +121,7 @@ void space_map_free(struct mirror *m)
 {
     if (!m->map)
         return;
-    (void)munmap(pointer(m->map - MIRROR_GRANULE_BITS), MAP_SIZE);
+    (void)munmap(pointer(m->map + MIRROR_FLAT), MAP_SIZE);
     (void)munmap(m->region, REGIONS_BYTES);
     m->map = 0;
 }
@@ -173,6 +175,11 @@ static uint8_t *permit(const struct mirror *m, uint64_t n)
     return (uint8_t *)pointer(m->map) + n;
 }
 
+static uint8_t *flat(const struct mirror *m, uint64_t n)
+{
+    return (uint8_t *)pointer(m->map) + (int64_t)n + MIRROR_FLAT;
+}
+
 bool space_owns(const struct vcpu *cpu, const struct mirror *m, uint64_t linear)
 {
     return linear < MIRROR_END &&
@@ -187,6 +194,7 @@ bool space_claim(struct vcpu *cpu, struct mirror *m, uint64_t linear)
         return false;
     if (*permit(m, n))
         return true;
+    *flat(m, n) = 1;
     if (m->granules == GRANULES_MAX)
         return false;
     lock(g);
@@ -201,6 +209,7 @@ bool space_claim(struct vcpu *cpu, struct mirror *m, uint64_t linear)
     if (mine) {
         m->granule[m->granules++] = (uint32_t)n;
         *permit(m, n) = 1;
+        *flat(m, n) = 0;
     }
     return mine;
 }
@@ -217,6 +226,9 @@ void space_release(struct vcpu *cpu, struct mirror *m, bool refuse)
     }
     unlock(g);
     m->granules = 0;
+    for (uint64_t *p = pointer(m->map + MIRROR_FLAT), *end = p + GRANULES / 8; p < end; p++)
+        if (*p)
+            *p = 0;
 }
 
 /* ---- RAM ---- */

@@ -85,6 +85,7 @@ struct rw_block {
     uint8_t live_in;              /* FL_BIT_...: flags that it reads before it sets them */
     uint8_t valid;
     uint8_t uses_vec;
+    uint8_t mirror;               /* its accesses are those of mirror.h */
     uint16_t sides;
     uint16_t look_lo, look_hi;    /* page offsets of all code that was looked at: for smc_lines */
     struct rw_block *hash_next, *page_next;
@@ -111,6 +112,7 @@ struct rw_glue {
     uint32_t leave_t0;            /* jump: the same, guest rip in T0 */
     uint32_t miss[2][6];          /* call, from cold stubs; [write][log2 of the size]: T0 is the
                                      address; comes back with T1 good, or not at all */
+    uint32_t mirror_miss[2][6];   /* the same where the address is one of mirror.h */
     uint32_t insn;                /* call: the interpreter executes the instruction it is in */
     uint32_t link;                /* call, from the stub of a link */
     uint32_t link_host;           /* the same with the flags in HOST only */
@@ -212,6 +214,7 @@ struct rw_tr {
     uint8_t held[2], next[2];     /* guest registers that T0 and T1 hold; behind this instruction */
     uint8_t kept;                 /* bits 0, 1: this instruction leaves T0, T1 alone */
     uint8_t uses_vec;
+    uint8_t mirror;
     unsigned n, cur;              /* instructions, the one being translated */
     uint16_t off[RW_INSNS + 2];   /* offsets of the instructions from rip; [n]: end */
     struct x86_insn in[RW_INSNS];
@@ -226,7 +229,7 @@ struct rw_tr {
     unsigned colds;
     struct rw_link link[RW_LINKS];
     unsigned links;
-    struct rw_side side[RW_INSNS + RW_COLDS + 2];
+    struct rw_side side[4 * RW_INSNS + RW_COLDS + 2];
     unsigned sides;
     struct rw_block block;        /* filled when done */
 };

@@ -6,6 +6,7 @@
  * in both cpu->fl_image and cc_res/cc_src, rip of the instruction (where C may raise) in cpu->rip.
  */
 #include "fault.h"
+#include "mirror.h"
 #include "rw.h"
 #include "stats.h"
 
@@ -150,6 +151,12 @@ uint64_t rw_on_miss(struct vcpu *cpu, uint64_t linear, uint64_t ret, uint64_t wh
     cpu->rw->stats.misses++;
     if (!VEC_KEPT_BY_C)
         vec_out(cpu);
+    if (cpu->rw_mirror && cpu->cpl == 3 && mirror_fill(cpu, linear, write ? ACC_W : ACC_R) &&
+        (!(ready & ~cpu->vec_ready) || vec_need(cpu, ready))) {
+        cpu->rw_t0 = linear;
+        cpu->rw_t1 = 0;
+        return ret;
+    }
     if ((linear & (PAGE_BYTES - 1)) + bytes <= PAGE_BYTES &&
         ftab_fill(cpu, linear, write ? ACC_W : ACC_R)) {
         uint64_t index = linear >> PAGE_BITS &
@@ -159,6 +166,7 @@ uint64_t rw_on_miss(struct vcpu *cpu, uint64_t linear, uint64_t ret, uint64_t wh
         bool back = !(ready & ~cpu->vec_ready) || vec_need(cpu, ready);
         if (addend && back) {
             cpu->rw->stats.fills++;
+            mirror_denied(cpu, linear);
             cpu->rw_t0 = linear;
             cpu->rw_t1 = addend;
             return ret;
@@ -168,9 +176,36 @@ uint64_t rw_on_miss(struct vcpu *cpu, uint64_t linear, uint64_t ret, uint64_t wh
     return step(cpu, ret);
 }
 
+/*
+ * In mirror mode the access itself may fault: true if its page is there now, and *again where to go
+ * on: at the instruction once more, or 0 if the run loop wants to look first.
+ */
+static bool mirrored(struct vcpu *cpu, uint64_t ret, uint64_t *again)
+{
+    uint64_t addr = cpu->rw_fault;
+    unsigned off;
+    cpu->rw_fault = 0;
+    const struct rw_block *b = rw_block_at(cpu->rw, ret - 1, &off);
+    if (!b || !b->mirror)
+        return false;
+    if (!VEC_KEPT_BY_C)
+        vec_out(cpu);
+    if (!mirror_fill(cpu, addr, cpu->rw_fault_write ? ACC_W : ACC_R))
+        return false;
+    cpu->rip = b->rip + off;
+    *again = atomic_load_explicit(&cpu->exit_req, memory_order_relaxed)
+                 ? 0
+                 : rw_host_of(cpu->rw, b, off);
+    if ((b->uses_vec & ~cpu->vec_ready) && !vec_need(cpu, b->uses_vec))
+        *again = 0;
+    return true;
+}
+
 uint64_t rw_on_insn(struct vcpu *cpu, uint64_t ret)
 {
     uint64_t again;
+    if (cpu->rw_fault && mirrored(cpu, ret, &again))
+        return again;
     if (made_ready(cpu, ret, &again))
         return again;
     cpu->rw->stats.slow_insn++;
@@ -217,6 +252,8 @@ bool rw_fault_fix(void *which, struct rw_trap *trap)
     rw->stats.host_faults++;
     if (place & FLAGS_HOST)
         cpu->fl_image = (uint16_t)((trap->rflags & 0xff) << 8 | (trap->rflags >> 11 & 1));
+    cpu->rw_fault = trap->addr;
+    cpu->rw_fault_write = trap->write != 0;
     trap->t1 = trap->rip + 1;
     trap->rip = (uint64_t)(uintptr_t)rw->rx_base + rw->glue.fault;
     return true;

@@ -4,6 +4,7 @@
  * cost as much as executing it.
  */
 #include "stats.h"
+#include "mirror.h"
 
 #include "../x86/ftab.h"
 #include "../x86/sys.h"
@@ -90,6 +91,21 @@ static void put_tables(struct text *t, const struct vcpu *cpu)
         ull(st->recycles), ull(st->releases));
 }
 
+static void put_mirrors(struct text *t, const struct vcpu *cpu)
+{
+    const struct mirror_stats *st = mirror_stats(cpu);
+    if (!st)
+        return;
+    put(t,
+        "cpu%u: mirrors: %llu promotions, %llu demotions, %llu evictions; %llu faults, %llu refused; "
+        "%llu pages in %llu batches, %llu unmapped, %llu checks, %llu denied (%llx); %llu.%llu%% of the "
+        "time\n",
+        cpu->index, ull(st->promotions), ull(st->demotions), ull(st->evictions), ull(st->faults),
+        ull(st->refused), ull(st->pages), ull(st->batches), ull(st->unmapped), ull(st->checks),
+        ull(st->denied), ull(st->denied_at), ull(permille(to_ns(cpu, st->ticks), cpu->run_ns) / 10),
+        ull(permille(to_ns(cpu, st->ticks), cpu->run_ns) % 10));
+}
+
 uint32_t rw_stats_text(const struct vcpu *cpu, char *buf, uint32_t len)
 {
     const struct rw *rw = cpu->rw;
@@ -120,6 +136,7 @@ uint32_t rw_stats_text(const struct vcpu *cpu, char *buf, uint32_t len)
         ull(permille(turn, cpu->run_ns) / 10), ull(permille(turn, cpu->run_ns) % 10));
     if (cpu->ftab)
         put_tables(&t, cpu);
+    put_mirrors(&t, cpu);
     put_ops(&t, st);
     return t.used;
 }

@@ -178,7 +178,7 @@ static void advance(struct rw_tr *t, unsigned size, unsigned reg)
     e_lea_disp(t, reg, reg, (int32_t)size);
 }
 
-/* T1 = element at [RSI], T0 = host address of the one at [RDI]. No host address is kept meanwhile. */
+/* T1 = element at [RSI], T0 = host address of the one at [RDI], which is not kept across a call. */
 static void both(struct rw_tr *t, unsigned size, unsigned acc)
 {
     load(t, size, H_RSI);

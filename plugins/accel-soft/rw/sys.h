@@ -39,7 +39,7 @@ static inline void rw_put_byte(struct rw_tr *t, size_t off, unsigned imm)
     e1(t, imm);
 }
 
-/* An interrupt is held back: whoever sets IF has to tell the run loop, which the interpreter does. */
+/* An interrupt is held back: who sets IF has to tell the run loop, which the interpreter does. */
 static inline void rw_guard_event_waiting(struct rw_tr *t)
 {
     rw_cmp_byte(t, STATE(event_waiting), 0);

@@ -58,6 +58,8 @@ static void change_level(struct rw_tr *t, unsigned cpl)
     rw_mode_dirty(t);
     e_load(t, H_VIEW, cpl ? STATE(view_user) : STATE(view_kernel));
     e_store(t, H_VIEW, STATE(view_now));
+    if (cpl == 3)
+        e_load(t, H_VIEW, STATE(rw_view3));
     e_load(t, H_T1, cpl ? STATE(rw_jc_user) : STATE(rw_jc_kernel));
     e_store(t, H_T1, STATE(rw_jc));
     if (cpl == 0)

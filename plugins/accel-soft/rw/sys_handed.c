@@ -1,8 +1,8 @@
 /*
  * sys_handed.c: system instructions that sys_execute() (x86/sys.c) executes whole: WRMSR, INVLPG,
  * MOV CR, IN, OUT, CPUID, INT, ... Rewritten code calls it directly with the decoded instruction,
- * which lies in the code cache behind the call; the interpreter would have to find both first. And the
- * instruction behind which no code of its block follows, executed by the interpreter.
+ * which lies in the code cache behind the call; the interpreter would have to find both first. And
+ * the instruction behind which no code of its block follows, executed by the interpreter.
  */
 #include "sys.h"
 

@@ -225,7 +225,8 @@ static void cold_part(struct rw_tr *t)
         rw_side_add(t, false);
         switch (c->kind) {
         case COLD_MISS:
-            e_call(t, t->rw->glue.miss[c->write][c->size_log2 > 5 ? 5 : c->size_log2]);
+            e_call(t, (t->mirror ? t->rw->glue.mirror_miss : t->rw->glue.miss)[c->write]
+                          [c->size_log2 > 5 ? 5 : c->size_log2]);
             e_jmp(t, c->resume);
             break;
         case COLD_INSN:
@@ -312,6 +313,7 @@ static struct rw_block *finish(struct rw_tr *t)
     b->rip = t->rip;
     b->gpa = t->gpa;
     b->cpl = t->cpl;
+    b->mirror = t->mirror;
     b->code = (uint32_t)(t->start - rw->rw_base);
     b->size = (uint32_t)(t->p - t->start);
     b->len = t->off[t->n];
@@ -352,6 +354,7 @@ struct rw_block *rw_translate(struct vcpu *cpu, uint64_t rip, uint64_t gpa)
     t->rip = rip;
     t->gpa = gpa;
     t->cpl = cpu->cpl;
+    t->mirror = cpu->cpl == 3 && cpu->rw_mirror;
     t->ended = t->uses_vec = 0;
     t->cur = t->colds = t->links = t->sides = 0;
     t->look_lo = PAGE_BYTES;

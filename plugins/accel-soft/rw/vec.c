@@ -135,6 +135,10 @@ static void mem_anywhere(struct rw_tr *t, const struct x86_insn *in, unsigned by
 {
     rw_flags_clobber(t); /* while T1 is free */
     rw_ea(t, in);
+    if (t->mirror && bytes <= 32) { /* a page's end is nothing special there */
+        rw_mem_t0(t, bytes, acc);
+        return;
+    }
     e_op(t, 4, 0, 0x8d, H_T1, 0, H_T0, false); /* lea T1d, [T0 + bytes - 1] */
     e1(t, 0x40 | (H_T1 & 7) << 3 | (H_T0 & 7));
     e1(t, bytes - 1);

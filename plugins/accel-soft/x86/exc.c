@@ -272,9 +272,9 @@ static void deliver_long(struct vcpu *cpu, const struct delivery *d)
     struct stack st = {
         .sp = rsp & ~15ull, .mask = ~0ull, .cpl = level, .error = d->ext, .flat64 = true
     };
-    stack_push(cpu, &st, cpu->seg[SEG_SS].sel, 8);
-    stack_push(cpu, &st, cpu->gpr[REG_RSP], 8);
-    push_frame(cpu, &st, d, 8);
+    const uint64_t frame[] = { d->error, d->ret, cpu->seg[SEG_CS].sel, flags_image(cpu, d),
+                               cpu->gpr[REG_RSP], cpu->seg[SEG_SS].sel };
+    stack_push_frame(cpu, &st, frame + !d->has_error, 5 + d->has_error);
     if (!canonical(entry))
         x86_raise_err(cpu, VEC_GP, d->ext);
     desc_set_accessed(cpu, &cs);

@@ -82,6 +82,8 @@ struct ftab_stats {
 struct ftab_hooks {
     void (*switched)(struct vcpu *cpu, unsigned context); /* view_user is this context's now */
     void (*dropped)(struct vcpu *cpu, unsigned context);  /* its lower half is void */
+    void (*settled)(struct vcpu *cpu); /* a flush is done, CR3's context is the current one */
+    void (*page)(struct vcpu *cpu, unsigned pcid, uint64_t linear); /* its mapping is void */
 };
 
 /* CONTEXTS 0: as many as fit. Else an MOBO_E... and *why says what stands against it. */
@@ -92,6 +94,8 @@ const struct ftab_stats *ftab_stats(const struct vcpu *cpu);
 /* Number of the current context, and how many there are. */
 unsigned ftab_context(const struct vcpu *cpu);
 unsigned ftab_contexts(const struct vcpu *cpu);
+/* What CR3 is in that context: the base, the PCID; false: it is nobody's. */
+bool ftab_context_key(const struct vcpu *cpu, unsigned context, uint64_t *base, uint16_t *pcid);
 
 /*
  * Make the entry by which an access at LINEAR in the current mode is direct; ACC is ACC_R or ACC_W

@@ -113,6 +113,12 @@ void ftab_context_void(struct vcpu *cpu, struct ftab_context *c)
         ft->hooks.dropped(cpu, c->u.number);
 }
 
+static void settled(struct vcpu *cpu)
+{
+    if (cpu->ftab->hooks.settled)
+        cpu->ftab->hooks.settled(cpu);
+}
+
 static uint16_t pcid_now(const struct vcpu *cpu)
 {
     return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
@@ -161,13 +167,16 @@ void ftab_cr3_written(struct vcpu *cpu, bool keep)
         ftab_flush_pcid(cpu, pcid);
     ft->now = context_find(cpu, !keep);
     ft->now->stamp = ++ft->clock;
-    if (ft->now == old)
+    if (ft->now == old) {
+        settled(cpu);
         return;
+    }
     ft->stats.switches++;
     ft->stats.kept += ft->now->u.count != 0;
     ftab_view_update(cpu);
     if (ft->hooks.switched)
         ft->hooks.switched(cpu, ft->now->u.number);
+    settled(cpu);
 }
 
 /* ---- flushes --------------------------------------------------------------------------------- */
@@ -195,6 +204,7 @@ void ftab_flush_all(struct vcpu *cpu)
     ftab_view_update(cpu);
     if (ft->now->u.number != before && ft->hooks.switched)
         ft->hooks.switched(cpu, ft->now->u.number);
+    settled(cpu);
 }
 
 void ftab_flush_pcid(struct vcpu *cpu, unsigned pcid)
@@ -208,6 +218,7 @@ void ftab_flush_pcid(struct vcpu *cpu, unsigned pcid)
         ftab_table_flush(&ft->s);
         ftab_table_flush_nonglobal(&ft->k);
     }
+    settled(cpu);
 }
 
 void ftab_flush_nonglobal(struct vcpu *cpu)
@@ -219,6 +230,7 @@ void ftab_flush_nonglobal(struct vcpu *cpu)
             ftab_context_void(cpu, &ft->context[n]);
     ftab_table_flush(&ft->s);
     ftab_table_flush_nonglobal(&ft->k);
+    settled(cpu);
 }
 
 /* S and K hold what belongs to the current PCID, and global pages. */
@@ -240,6 +252,8 @@ void ftab_flush_pcid_page(struct vcpu *cpu, unsigned pcid, uint64_t linear)
         page_flush(&ft->s, linear);
     if (now && upper)
         page_flush(&ft->k, linear);
+    if (ft->hooks.page)
+        ft->hooks.page(cpu, pcid, linear);
 }
 
 void ftab_flush_page(struct vcpu *cpu, uint64_t linear)
@@ -259,6 +273,8 @@ void ftab_drop_stale(struct vcpu *cpu, uint64_t linear)
         page_flush(&ft->now->u, linear);
         page_flush(&ft->s, linear);
     }
+    if (ft->hooks.page)
+        ft->hooks.page(cpu, ft->now->pcid, linear);
 }
 
 /* ---- views ----------------------------------------------------------------------------------- */
@@ -274,11 +290,20 @@ void ftab_view_update(struct vcpu *cpu)
     else
         cpu->view_now = (cpu->cr4 & CR4_SMAP) && (cpu->fl & FL_AC) ? cpu->view_user
                                                                    : cpu->view_kernel;
+    cpu->rw_view3 = cpu->rw_mirror ? cpu->rw_mirror : (uint64_t)(uintptr_t)cpu->view_user;
 }
 
 unsigned ftab_context(const struct vcpu *cpu)
 {
     return cpu->ftab->now->u.number;
+}
+
+bool ftab_context_key(const struct vcpu *cpu, unsigned context, uint64_t *base, uint16_t *pcid)
+{
+    const struct ftab_context *c = &cpu->ftab->context[context % FTAB_CONTEXTS];
+    *base = c->base;
+    *pcid = c->pcid;
+    return c->valid;
 }
 
 unsigned ftab_contexts(const struct vcpu *cpu)

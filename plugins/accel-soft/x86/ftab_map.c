@@ -17,6 +17,8 @@
 enum { RELEASE_PAGES = 8192 }; /* 32 MiB: a recycled context that touched more gives them back */
 #define LIST_BYTES ((uint64_t)LIST_MAX * sizeof(uint32_t))
 #define REV_BYTES (REV_PAGES * sizeof(struct ftab_rev))
+/* A hint: guests have their programs above and below, which rw/mirror.h wants for itself. */
+#define ARENAS_AT ((void *)(uintptr_t)UINT64_C(0x100000000000))
 #define TABLE_BYTES (REGION_BYTES + 2 * LIST_BYTES)
 
 enum part { PART_OWN, PART_K, PART_K_WRITABLE };
@@ -136,8 +138,8 @@ static bool map_all(struct ftab *ft)
 {
     uint64_t views = ft->contexts + 1u;
     ft->arena_len = views * VIEW_BYTES + (views + 1) * TABLE_BYTES + REV_BYTES;
-    void *p = mmap(NULL, ft->arena_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                   0);
+    void *p = mmap(ARENAS_AT, ft->arena_len, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return false;
     ft->arena = p;
@@ -161,7 +163,7 @@ static bool map_all(struct ftab *ft)
 static bool empty_get(struct ftab *ft, struct soft *s)
 {
     if (!s->ftab_empty) {
-        void *p = mmap(NULL, VIEW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+        void *p = mmap(ARENAS_AT, VIEW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                        -1, 0);
         if (p == MAP_FAILED)
             return false;

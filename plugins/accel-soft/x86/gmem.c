@@ -148,29 +148,41 @@ void span_write(struct vcpu *cpu, struct span *s, const void *buf)
 
 /* ---- linear accesses ---- */
 
-static uint64_t read_set(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned bytes)
+/* What the TLB does not have; apart, so that what it has needs no frame. */
+static __attribute__((noinline)) uint64_t read_slow(struct vcpu *cpu, unsigned set, uint64_t linear,
+                                                    unsigned bytes)
 {
     struct span s;
     uint64_t val = 0;
-    const struct tlb_entry *e = &cpu->tlb->set[set].e[tlb_index(linear)];
-    if (e->r == ((linear + (bytes - 1)) & PAGE_MASK))
-        return host_load((uint8_t *)(uintptr_t)(linear + e->addend), bytes);
     span_make(cpu, &s, set, linear, bytes, ACC_R);
     span_read(cpu, &s, &val);
     return val;
 }
 
-static void write_set(struct vcpu *cpu, unsigned set, uint64_t linear, uint64_t val,
-                      unsigned bytes)
+static __attribute__((noinline)) void write_slow(struct vcpu *cpu, unsigned set, uint64_t linear,
+                                                 uint64_t val, unsigned bytes)
 {
     struct span s;
-    const struct tlb_entry *e = &cpu->tlb->set[set].e[tlb_index(linear)];
-    if (e->w == ((linear + (bytes - 1)) & PAGE_MASK)) {
-        host_store((uint8_t *)(uintptr_t)(linear + e->addend), val, bytes);
-        return;
-    }
     span_make(cpu, &s, set, linear, bytes, ACC_W);
     span_write(cpu, &s, &val);
+}
+
+static inline uint64_t read_set(struct vcpu *cpu, unsigned set, uint64_t linear, unsigned bytes)
+{
+    const struct tlb_entry *e = &cpu->tlb->set[set].e[tlb_index(linear)];
+    if (__builtin_expect(e->r == ((linear + (bytes - 1)) & PAGE_MASK), 1))
+        return host_load((uint8_t *)(uintptr_t)(linear + e->addend), bytes);
+    return read_slow(cpu, set, linear, bytes);
+}
+
+static inline void write_set(struct vcpu *cpu, unsigned set, uint64_t linear, uint64_t val,
+                             unsigned bytes)
+{
+    const struct tlb_entry *e = &cpu->tlb->set[set].e[tlb_index(linear)];
+    if (__builtin_expect(e->w == ((linear + (bytes - 1)) & PAGE_MASK), 1))
+        host_store((uint8_t *)(uintptr_t)(linear + e->addend), val, bytes);
+    else
+        write_slow(cpu, set, linear, val, bytes);
 }
 
 uint64_t mem_read(struct vcpu *cpu, uint64_t linear, unsigned bytes)

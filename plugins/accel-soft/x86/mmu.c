@@ -7,6 +7,7 @@
 #include "../interp.h"
 #include "../rw/rw.h"
 #include "../rw/lockstep.h"
+#include "../rw/mirror.h"
 #include "flags.h"
 #include "ftab.h"
 #include "vecstate.h"
@@ -169,6 +170,8 @@ bool mmu_protect(struct vcpu *cpu, uint64_t gpa)
             }
     }
     if (cpu->ftab && ftab_protect(cpu, gpa))
+        found = true;
+    if (cpu->mirrors && mirror_protect(cpu, gpa))
         found = true;
     return found;
 }

@@ -80,9 +80,11 @@ static void iret_protected(struct vcpu *cpu, unsigned bytes)
     }
     struct stack st;
     stack_current(cpu, &st);
-    uint64_t off = stack_pop(cpu, &st, bytes);
-    uint16_t sel = (uint16_t)stack_pop(cpu, &st, bytes);
-    uint64_t flags = stack_pop(cpu, &st, bytes);
+    uint64_t frame[5];
+    bool peek = bytes == 8 && stack_peek(cpu, &st, frame, 5);
+    uint64_t off = peek ? frame[0] : stack_pop(cpu, &st, bytes);
+    uint16_t sel = (uint16_t)(peek ? frame[1] : stack_pop(cpu, &st, bytes));
+    uint64_t flags = peek ? frame[2] : stack_pop(cpu, &st, bytes);
     if (!is_long(cpu) && bytes == 4 && (flags & FL_VM) && cpu->cpl == 0) {
         iret_vm86(cpu, &st, off, sel, flags);
         return;
@@ -107,8 +109,8 @@ static void iret_protected(struct vcpu *cpu, unsigned bytes)
     uint16_t new_ss = 0;
     bool null_ss = false;
     if (has_ss) {
-        sp = stack_pop(cpu, &st, bytes);
-        new_ss = (uint16_t)stack_pop(cpu, &st, bytes);
+        sp = peek ? frame[3] : stack_pop(cpu, &st, bytes);
+        new_ss = (uint16_t)(peek ? frame[4] : stack_pop(cpu, &st, bytes));
         null_ss = sel_null(new_ss) && to64 && rpl != 3 && (new_ss & 3) == rpl;
         if (!null_ss)
             seg_check_stack(cpu, new_ss, rpl, VEC_GP, 0, &ss);

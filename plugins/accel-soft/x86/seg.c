@@ -4,6 +4,7 @@
  * are in far.c, ret.c and exc.c. References: Intel SDM volume 3A, chapters 3 and 5; AMD64 APM
  * volume 2, chapter 4.
  */
+#include "mmu.h"
 #include "sys.h"
 
 bool desc_fetch(struct vcpu *cpu, uint16_t sel, struct desc *d)
@@ -256,6 +257,34 @@ void stack_push(struct vcpu *cpu, struct stack *st, uint64_t val, unsigned bytes
     uint64_t sp = (st->sp - bytes) & st->mask;
     mem_write_cpl(cpu, stack_linear(cpu, st, sp, bytes), val, bytes, st->cpl);
     st->sp = sp;
+}
+
+/* The words are within one page of RAM that the TLB knows. */
+void stack_push_frame(struct vcpu *cpu, struct stack *st, const uint64_t *words, unsigned n)
+{
+    uint64_t low = st->sp - 8 * n;
+    const struct tlb_set *set = &cpu->tlb->set[st->cpl == 3 ? TLB_USER : TLB_SUPER];
+    const struct tlb_entry *e = &set->e[tlb_index(low)];
+    if (e->w != ((low + 8 * n - 1) & PAGE_MASK)) {
+        while (n > 0)
+            stack_push(cpu, st, words[--n], 8);
+        return;
+    }
+    for (unsigned i = 0; i < n; i++)
+        host_store((uint8_t *)(uintptr_t)(low + e->addend) + 8 * i, words[i], 8);
+    st->sp = low;
+}
+
+bool stack_peek(const struct vcpu *cpu, const struct stack *st, uint64_t *words, unsigned n)
+{
+    uint64_t low = st->sp;
+    const struct tlb_set *set = &cpu->tlb->set[st->cpl == 3 ? TLB_USER : TLB_SUPER];
+    const struct tlb_entry *e = &set->e[tlb_index(low)];
+    if (!st->flat64 || e->r != ((low + 8 * n - 1) & PAGE_MASK))
+        return false;
+    for (unsigned i = 0; i < n; i++)
+        words[i] = host_load((uint8_t *)(uintptr_t)(low + e->addend) + 8 * i, 8);
+    return true;
 }
 
 uint64_t stack_pop(struct vcpu *cpu, struct stack *st, unsigned bytes)

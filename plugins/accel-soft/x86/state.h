@@ -130,6 +130,11 @@ struct vcpu {
     uint64_t rw_code, rw_code_len; /* where rewritten code executes */
     struct rw *rw;
     struct lockstep *lockstep;  /* rw/lockstep.h; NULL: off */
+    uint64_t rw_view3;          /* host R12 in CPL 3: view_user, or rw_mirror if that is not 0 */
+    uint64_t rw_mirror;         /* the current context's granule map: rw/mirror.h */
+    uint64_t rw_fault;          /* address of a host fault in rewritten code, or 0; and its kind */
+    uint32_t rw_fault_write;
+    struct mirrors *mirrors;    /* NULL: off */
 
     /* control */
     uint64_t cr0, cr2, cr3, cr4, cr8, efer, xcr0;

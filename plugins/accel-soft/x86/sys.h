@@ -163,6 +163,12 @@ void stack_current(const struct vcpu *cpu, struct stack *st);
 void stack_from_desc(const struct vcpu *cpu, struct stack *st, uint64_t lo, uint64_t sp,
                      unsigned cpl, uint32_t error);
 void stack_push(struct vcpu *cpu, struct stack *st, uint64_t val, unsigned bytes);
+/*
+ * N 8-byte words, the last one first: as so many times stack_push. 64-bit stacks only (flat64).
+ * stack_peek reads the N words at the top if that needs no walk and no device; false: nothing done.
+ */
+void stack_push_frame(struct vcpu *cpu, struct stack *st, const uint64_t *words, unsigned n);
+bool stack_peek(const struct vcpu *cpu, const struct stack *st, uint64_t *words, unsigned n);
 uint64_t stack_pop(struct vcpu *cpu, struct stack *st, unsigned bytes);
 /* Writes the stack pointer back with the width of its mask. */
 void stack_commit(struct vcpu *cpu, const struct stack *st);
