@@ -186,5 +186,5 @@ void rw_stats_slow(struct vcpu *cpu, const struct rw_block *b, unsigned off)
         return;
     const uint8_t *p = soft_ram(cpu->soft, b->gpa + off, &left, &flags);
     if (p && x86_decode(p, left < 15 ? (unsigned)left : 15, mode, &in) == DEC_OK)
-    { st->slow_op[in.op] += RW_STATS_EVERY; if (getenv("SLOWDBG")) fprintf(stderr, "SLOW %llx %02x%02x%02x%02x%02x%02x op %u cpl %u\n", ull(b->rip+off), p[0],p[1],p[2],p[3],p[4],p[5], in.op, b->cpl); }
+        st->slow_op[in.op] += RW_STATS_EVERY;
 }
