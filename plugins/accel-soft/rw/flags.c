@@ -48,6 +48,7 @@ void rw_flags_clobber(struct rw_tr *t)
 {
     rw_flags_to_mem(t);
     t->flags &= (uint8_t)~FLAGS_HOST;
+    rw_side_add(t, false); /* a load before rw_flags_before_op() may fault, too */
 }
 
 void rw_flags_to_mem(struct rw_tr *t)

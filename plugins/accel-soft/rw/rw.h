@@ -200,7 +200,7 @@ enum rw_cold_kind {
     COLD_LINK,    /* the stub of a link: call glue.link */
 };
 
-enum { RW_COLDS = 4 * RW_INSNS, RW_LINKS = RW_INSNS + 2 };
+enum { RW_COLDS = 4 * RW_INSNS, RW_LINKS = RW_INSNS + 2, RW_LIVES = 16 };
 
 struct rw_tr {
     struct vcpu *cpu;
@@ -222,9 +222,14 @@ struct rw_tr {
     const uint8_t *bytes;         /* the code of the block, in `page` */
     const uint8_t *source;        /* the guest page, in RAM */
     uint64_t copied;              /* lines of it that are in `page` */
-    uint8_t page[4096] __attribute__((aligned(64))); /* each line as read once */
+    uint8_t page[4096 + 16] __attribute__((aligned(64))); /* each line as read once; behind it
+                                     what cross.c has read of the next page */
     uint8_t crosses;              /* behind the last instruction: one that crosses the page's end */
     uint16_t look_lo, look_hi;
+    unsigned known;               /* fl[] is right from here on */
+    struct x86_insn peek;         /* trans.c: code that is not in the block */
+    uint64_t live_rip[RW_LIVES];  /* what rw_live_at() has found out */
+    uint8_t live[RW_LIVES];
     struct rw_cold cold[RW_COLDS];
     unsigned colds;
     struct rw_link link[RW_LINKS];
@@ -312,6 +317,10 @@ bool rw_emit_flow(struct rw_tr *t, const struct x86_insn *in);   /* flow.c */
 bool rw_emit_sys(struct rw_tr *t, const struct x86_insn *in);    /* sys.c: SYSCALL STI RDTSC ... */
 bool rw_emit_str(struct rw_tr *t, const struct x86_insn *in);    /* str.c: MOVS STOS ... */
 bool rw_emit_vec(struct rw_tr *t, const struct x86_insn *in);    /* vec.c */
+/* cross.c: read the instruction that goes on in the next page to in[n]; false: the interpreter's. */
+bool rw_cross_read(struct rw_tr *t);
+/* Before its own code: is it still that instruction? Destroys T0, T1, EFLAGS. */
+void rw_cross_check(struct rw_tr *t);
 /* flow.c: go on at RIP behind the block (fall through, page end). */
 void rw_emit_goto(struct rw_tr *t, uint64_t rip);
 /* flow.c: a RET whose return address is in T0; BEHIND: what RSP is short of its slot. */

@@ -7,6 +7,7 @@
  * with memory after it has announced the lines [look_lo, look_hi) as code, so what was looked at
  * is what is protected.
  */
+#include "blk.h"
 #include "emit.h"
 #include "lockstep.h"
 
@@ -101,30 +102,76 @@ static bool relative(const struct x86_insn *in)
            in->op == OP_LOOP || in->op == OP_LOOPE || in->op == OP_LOOPNE || in->op == OP_JCXZ;
 }
 
-uint8_t rw_live_at(struct rw_tr *t, uint64_t rip)
+/* The index of the block's instruction at that offset of the page, t->n if none begins there. */
+static unsigned index_at(const struct rw_tr *t, unsigned at)
+{
+    unsigned off = at - (unsigned)(t->rip & (PAGE_BYTES - 1)), lo = 0, hi = t->n;
+    if (at < (unsigned)(t->rip & (PAGE_BYTES - 1)) || off >= t->off[t->n])
+        return t->n;
+    while (hi - lo > 1) {
+        unsigned mid = lo + (hi - lo) / 2;
+        if (t->off[mid] <= off)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return t->off[lo] == off ? lo : t->n;
+}
+
+/* What another block of the page wants: they all go together when its code changes. */
+static const struct rw_block *block_there(const struct rw_tr *t, unsigned at)
+{
+    uint64_t rip = (t->rip & PAGE_MASK) | at, gpa = (t->gpa & PAGE_MASK) | at;
+    const struct rw_block *b = t->rw->hash[rw_hash(rip, t->cpl)];
+    while (b && (b->rip != rip || b->gpa != gpa || b->cpl != t->cpl))
+        b = b->hash_next;
+    return b;
+}
+
+static uint8_t live_from(struct rw_tr *t, unsigned at)
 {
     uint8_t live = 0, open = FL_BIT_ALL;
-    if ((rip ^ t->rip) & PAGE_MASK)
-        return FL_BIT_ALL;
-    for (unsigned i = 0, at = (unsigned)(rip & (PAGE_BYTES - 1)); i < LOOK_INSNS && open; i++) {
-        struct x86_insn in;
+    for (unsigned i = 0; i < LOOK_INSNS && open; i++) {
+        const struct x86_insn *in = &t->peek;
         struct rw_fl fl;
-        if (!decode_at(t, at, &in))
-            return live | open;
-        rw_flags_of(&in, &fl);
+        unsigned k = index_at(t, at);
+        if (k < t->n && k >= t->known)
+            return live | (open & (t->fl[k].reads | (t->fl[k].live & (uint8_t)~t->fl[k].kills)));
+        if (k < t->n) {
+            in = &t->in[k];
+        } else {
+            const struct rw_block *b = i == 0 ? block_there(t, at) : NULL;
+            if (b)
+                return live | (open & b->live_in);
+            if (!decode_at(t, at, &t->peek))
+                return live | open;
+        }
+        rw_flags_of(in, &fl);
         live |= fl.reads & open;
         open &= (uint8_t)~fl.kills;
-        at += in.len;
-        if (in.op == OP_JMP_REL && open) {
-            uint64_t to = (rip & PAGE_MASK) + at + in.imm;
-            if ((to ^ rip) & PAGE_MASK)
+        at += in->len;
+        if (in->op == OP_JMP_REL && open) {
+            uint64_t to = (t->rip & PAGE_MASK) + at + in->imm;
+            if ((to ^ t->rip) & PAGE_MASK)
                 return live | open;
             at = (unsigned)(to & (PAGE_BYTES - 1));
-        } else if (in.flags & INSN_ENDS_BLOCK) {
+        } else if (in->flags & INSN_ENDS_BLOCK) {
             return live | open;
         }
     }
     return live | open;
+}
+
+uint8_t rw_live_at(struct rw_tr *t, uint64_t rip)
+{
+    unsigned slot = (unsigned)rip % RW_LIVES;
+    if ((rip ^ t->rip) & PAGE_MASK)
+        return FL_BIT_ALL;
+    if (t->live_rip[slot] != rip) {
+        t->live[slot] = live_from(t, (unsigned)(rip & (PAGE_BYTES - 1)));
+        t->live_rip[slot] = rip;
+    }
+    return t->live[slot];
 }
 
 static void flags_life(struct rw_tr *t)
@@ -132,6 +179,9 @@ static void flags_life(struct rw_tr *t)
     uint64_t next = rw_rip_of(t, t->n);
     const struct x86_insn *last = t->n ? &t->in[t->n - 1] : NULL;
     uint8_t live = FL_BIT_ALL;
+    t->known = t->n;
+    for (unsigned i = 0; i < RW_LIVES; i++)
+        t->live_rip[i] = ~t->rip; /* of another page */
     if (t->crosses)
         t->fl[t->n] = (struct rw_fl){ .reads = FL_BIT_ALL };
     else if (last->op == OP_JMP_REL || last->op == OP_CALL_REL)
@@ -145,6 +195,7 @@ static void flags_life(struct rw_tr *t)
         if ((i + 1 < t->n || !ends_block(in)) && relative(in))
             live |= rw_live_at(t, rw_rip_of(t, i + 1) + in->imm);
         fl->live = live;
+        t->known = i;
         live = fl->reads | (live & (uint8_t)~fl->kills);
     }
     t->block.live_in = live;
@@ -270,6 +321,29 @@ static void hold(struct rw_tr *t, const struct x86_insn *in)
     }
 }
 
+/* The instruction that goes on in the next page. */
+static void emit_crossing(struct rw_tr *t)
+{
+    if (t->cpu->lockstep || t->p + 2 * INSN_HOST_MAX > t->limit || t->links + 4 > RW_LINKS ||
+        t->colds + 16 > RW_COLDS || !rw_cross_read(t)) {
+        rw_slow_last(t);
+        return;
+    }
+    const struct x86_insn *in = &t->in[t->n];
+    t->held[0] = t->held[1] = t->next[0] = t->next[1] = REG_NONE;
+    rw_side_add(t, true);
+    rw_cross_check(t);
+    t->n++;
+    if (!rw_emit_int(t, in) && !rw_emit_stack(t, in)) { /* vec.c's guard was before this came */
+        t->n--;
+        rw_slow_last(t);
+        return;
+    }
+    rw_flags_after_op(t);
+    if (!t->ended)
+        rw_emit_goto(t, rw_rip_of(t, t->n));
+}
+
 static void emit_all(struct rw_tr *t)
 {
     t->held[0] = t->held[1] = REG_NONE;
@@ -296,7 +370,7 @@ static void emit_all(struct rw_tr *t)
         hold(t, in);
     }
     if (!t->ended && t->crosses && t->cur == t->n) {
-        rw_slow_last(t); /* the instruction that goes on in the next page */
+        emit_crossing(t);
     } else if (!t->ended) {
         t->cur = t->n - 1;
         rw_emit_goto(t, rw_rip_of(t, t->n));
