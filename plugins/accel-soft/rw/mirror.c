@@ -273,7 +273,7 @@ bool mirror_fill(struct vcpu *cpu, uint64_t linear, unsigned acc)
 void mirror_denied(struct vcpu *cpu, uint64_t linear)
 {
     struct mirrors *ms = cpu->mirrors;
-    if (ms && ms->now && cpu->cpl == 3) {
+    if (ms && ms->now && cpu->cpl == 3 && !space_owns(cpu, ms->now, linear)) {
         ms->now->contended = true;
         ms->stats.denied++;
         ms->stats.denied_at = linear;

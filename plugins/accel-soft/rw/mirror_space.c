@@ -68,7 +68,6 @@ bool space_open(struct soft *s)
         if (p == MAP_FAILED)
             return false;
         s->granules = g = p;
-        g->first = UINT64_MAX;
         refuse_stack(g);
     }
     g->users++;

@@ -17,8 +17,9 @@
 enum { RELEASE_PAGES = 8192 }; /* 32 MiB: a recycled context that touched more gives them back */
 #define LIST_BYTES ((uint64_t)LIST_MAX * sizeof(uint32_t))
 #define REV_BYTES (REV_PAGES * sizeof(struct ftab_rev))
-/* A hint: guests have their programs above and below, which rw/mirror.h wants for itself. */
-#define ARENAS_AT ((void *)(uintptr_t)UINT64_C(0x100000000000))
+/* Hints: guests have their programs above and below, where rw/mirror.h wants to map them. */
+#define ARENAS_AT (UINT64_C(16) << 40)
+#define EMPTY_AT (ARENAS_AT + ADDRESS_SPACE + VIEW_BYTES)
 #define TABLE_BYTES (REGION_BYTES + 2 * LIST_BYTES)
 
 enum part { PART_OWN, PART_K, PART_K_WRITABLE };
@@ -134,11 +135,12 @@ static void table_at(struct ftab_table *t, unsigned number, uint64_t *loads, uin
     *at += TABLE_BYTES;
 }
 
-static bool map_all(struct ftab *ft)
+static bool map_all(struct ftab *ft, uint64_t index)
 {
     uint64_t views = ft->contexts + 1u;
     ft->arena_len = views * VIEW_BYTES + (views + 1) * TABLE_BYTES + REV_BYTES;
-    void *p = mmap(ARENAS_AT, ft->arena_len, PROT_NONE,
+    void *want = (void *)(uintptr_t)(ARENAS_AT + index * ft->arena_len);
+    void *p = mmap(want, ft->arena_len, PROT_NONE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return false;
@@ -163,7 +165,7 @@ static bool map_all(struct ftab *ft)
 static bool empty_get(struct ftab *ft, struct soft *s)
 {
     if (!s->ftab_empty) {
-        void *p = mmap(ARENAS_AT, VIEW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+        void *p = mmap((void *)(uintptr_t)EMPTY_AT, VIEW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                        -1, 0);
         if (p == MAP_FAILED)
             return false;
@@ -192,7 +194,7 @@ static const char *set_up(struct ftab *ft, struct vcpu *cpu, unsigned contexts)
     ft->fd = memfd_create("mobo-ftab", MFD_CLOEXEC);
     if (ft->fd < 0 || ftruncate(ft->fd, (off_t)(2 * HALF_BYTES)) < 0)
         return "no memory file for the flat page tables";
-    if (!map_all(ft) || !empty_get(ft, cpu->soft))
+    if (!map_all(ft, cpu->index) || !empty_get(ft, cpu->soft))
         return "the host does not reserve the address space of the flat page tables "
                "(vm.overcommit_memory = 2, or ulimit -v)";
     return NULL;
