@@ -25,7 +25,8 @@ static void lea(struct rw_tr *t, unsigned opsize, unsigned dst, int base, int in
     unsigned b = base < 0 ? 5 : (unsigned)base, x = index < 0 ? 4 : (unsigned)index;
     unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
     bool sib = index >= 0 || base < 0 || (b & 7) == 4;
-    unsigned mod = base < 0 ? 0 : disp == 0 && (b & 7) != 5 ? 0 : disp >= -128 && disp <= 127 ? 1 : 2;
+    bool none = base < 0 || (disp == 0 && (b & 7) != 5);
+    unsigned mod = none ? 0 : disp >= -128 && disp <= 127 ? 1 : 2;
     e_op(t, opsize, 0, 0x8d, dst, index < 0 ? 0 : x, base < 0 ? 0 : b, false);
     e1(t, mod << 6 | (dst & 7) << 3 | (sib ? 4 : (b & 7)));
     if (sib)

@@ -264,7 +264,7 @@ void rw_mem_fold(struct rw_tr *t);
 
 /* ---- flags.c: where the guest's flags are ---- */
 
-/* Fill in reads, kills, may of one instruction; false: none of them known, all are read. */
+/* Fill in reads, kills, may of one instruction; of unknown ones: reads all, kills none. */
 void rw_flags_of(const struct x86_insn *in, struct rw_fl *fl);
 /* The next host instruction destroys EFLAGS: save the guest's if someone wants them. */
 void rw_flags_clobber(struct rw_tr *t);
@@ -272,7 +272,8 @@ void rw_flags_clobber(struct rw_tr *t);
 void rw_flags_to_mem(struct rw_tr *t);
 /* Flags to HOST, keeping T0, T1 and all guest registers. */
 void rw_flags_to_host(struct rw_tr *t);
-/* (These two destroy T1.)  Directly before the guest's operation itself: to HOST if it reads or preserves live flags. */
+/* (These two destroy T1.)  Directly before the guest's operation itself: to HOST if it reads or
+   preserves live flags. */
 void rw_flags_before_op(struct rw_tr *t);
 /* The bare code: EFLAGS to fl_image (destroys T1), and back (destroys nothing). */
 void rw_flags_save_code(struct rw_tr *t);
@@ -363,7 +364,8 @@ struct rw_block *rw_find(struct vcpu *cpu, uint64_t rip);
 /* The block and instruction that a host address inside the cache belongs to. */
 struct rw_block *rw_block_at(const struct rw *rw, uint64_t host, unsigned *guest_off);
 /* The same with the place of the flags at exactly that host address (fault.c); false: no block. */
-bool rw_place_at(const struct rw *rw, uint64_t host, unsigned *guest_off, enum rw_flag_place *place);
+bool rw_place_at(const struct rw *rw, uint64_t host, unsigned *guest_off,
+                 enum rw_flag_place *place);
 /* Host address of the instruction at guest offset OFF of the block, 0: none starts there. */
 uint64_t rw_host_of(const struct rw *rw, const struct rw_block *b, unsigned off);
 /* Drop blocks on a guest-physical page (smc.c), or all. Never frees memory under running code. */

@@ -3,8 +3,8 @@
  * the emitters, the cold part, the side table. What each instruction becomes is in the emitters'
  * files; finding, linking and dropping blocks is in blk.c and link.c.
  *
- * Lines of the guest page are copied once and everything is decided from the copy; blk.c compares the copy
- * with memory after it has announced the lines [look_lo, look_hi) as code, so what was looked at
+ * Lines of the guest page are copied once and everything is decided from the copy; blk.c compares
+ * the copy with memory after it has announced the lines [look_lo, look_hi) as code, so what was looked at
  * is what is protected.
  */
 #include "blk.h"

@@ -165,7 +165,8 @@ static bool map_all(struct ftab *ft, uint64_t index)
 static bool empty_get(struct ftab *ft, struct soft *s)
 {
     if (!s->ftab_empty) {
-        void *p = mmap((void *)(uintptr_t)EMPTY_AT, VIEW_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+        void *p = mmap((void *)(uintptr_t)EMPTY_AT, VIEW_BYTES, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                        -1, 0);
         if (p == MAP_FAILED)
             return false;
