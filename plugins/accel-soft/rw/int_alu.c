@@ -9,7 +9,6 @@ static bool accumulator(struct rw_tr *t, const struct x86_insn *in)
 {
     if (in->has_modrm)
         return false;
-    t->kept = 3;
     rw_flags_before_op(t);
     e_op(t, in->opsize, 0, in->opcode, 0, 0, 0, false);
     for (unsigned i = 0; i < in->imm_len; i++)

@@ -88,7 +88,6 @@ static struct int_rm rm_register(struct rw_tr *t, const struct int_form *f, bool
     if (!int_whole(o))
         int_load(t, H_T0, o->reg);
     t->held[0] = REG_NONE;
-    t->next[0] = o->reg;
     *store = writes;
     return (struct int_rm){ AT_REG, H_T0 };
 }
@@ -106,7 +105,6 @@ void int_form(struct rw_tr *t, const struct x86_insn *in, const struct int_form 
         rw_mem(t, in, f->rm.size, int_acc(&f->rm));
         rm = (struct int_rm){ AT_T0T1, 0 };
     } else {
-        t->kept = 3;
         rm = rm_register(t, f, &store_rm);
     }
     if (reg_operand && int_spilled(g)) {
@@ -121,9 +119,6 @@ void int_form(struct rw_tr *t, const struct x86_insn *in, const struct int_form 
             }
             if (!int_whole(g))
                 int_load(t, reg, g->reg);
-            t->kept &= ~2u;
-            if (!mem)
-                t->next[1] = g->reg;
         }
     } else if (reg_high && mem) {
         /* [T0] needs a REX prefix: work in T1 */
@@ -140,7 +135,6 @@ void int_form(struct rw_tr *t, const struct x86_insn *in, const struct int_form 
     }
     if (rm.at == AT_HIGH && reg >= 8) { /* MOVZX ESP, AH */
         rorx(t, H_T0, rm.reg, 8);
-        t->kept &= ~1u;
         rm = (struct int_rm){ AT_REG, H_T0 };
     }
     rw_flags_before_op(t);

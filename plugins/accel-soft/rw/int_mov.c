@@ -38,7 +38,6 @@ static void mov_reg(struct rw_tr *t, const struct x86_insn *in)
     const struct x86_operand *a = &in->opnd[0], *b = &in->opnd[1];
     unsigned to = rw_host_reg(a->reg), from = rw_host_reg(b->reg);
 
-    t->kept = 3;
     if (from == H_SPILLED)
         from = rw_held(t, b->reg);
     if (to == H_SPILLED && from != H_SPILLED && a->size == 8) {
@@ -46,8 +45,6 @@ static void mov_reg(struct rw_tr *t, const struct x86_insn *in)
         return;
     }
     unsigned temp = to == H_SPILLED ? H_T0 : to;
-    if (to == H_SPILLED)
-        t->next[0] = a->reg;
     if (from == H_SPILLED)
         e_state(t, a->size, 0, 0x8b, temp, STATE_GPR(b->reg));
     else
@@ -91,11 +88,8 @@ bool int_lea(struct rw_tr *t, const struct x86_insn *in)
 
     if (a->size >= 4) {
         rw_lea(t, in, a->size, h == H_SPILLED ? H_T0 : h);
-        t->kept = h == H_SPILLED ? 2 : 3; /* what rw_lea has loaded, t->held says */
-        if (h == H_SPILLED) {
+        if (h == H_SPILLED)
             e_store(t, H_T0, STATE_GPR(a->reg));
-            t->next[0] = a->reg;
-        }
         return true;
     }
     rw_lea(t, in, 4, H_T0);

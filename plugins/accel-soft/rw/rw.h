@@ -211,8 +211,7 @@ struct rw_tr {
     uint8_t cpl;
     uint8_t flags;                /* enum rw_flag_place, here and now */
     uint8_t ended;                /* set by an emitter: control does not fall through */
-    uint8_t held[2], next[2];     /* guest registers that T0 and T1 hold; behind this instruction */
-    uint8_t kept;                 /* bits 0, 1: this instruction leaves T0, T1 alone */
+    uint8_t held[2];              /* spilled registers that T0 and T1 hold, within an instruction */
     uint8_t uses_vec;
     uint8_t mirror;
     unsigned n, cur;              /* instructions, the one being translated */
@@ -289,11 +288,7 @@ struct rw_block *rw_translate(struct vcpu *cpu, uint64_t rip, uint64_t gpa);
 void rw_slow(struct rw_tr *t);
 /* The same without a way back into the block, which is cheaper (sys_handed.c). */
 void rw_slow_last(struct rw_tr *t);
-/*
- * Spilled registers that T0 and T1 happen to hold from the instruction before (mem.c). The
- * emitters of register instructions use and promise them: rw_held gives the host register that
- * holds G now, or H_SPILLED. All others need not care: whoever says nothing holds nothing.
- */
+/* The scratch register that holds spilled register G already in this instruction, or H_SPILLED. */
 static inline unsigned rw_held(const struct rw_tr *t, unsigned g)
 {
     return t->held[0] == g ? H_T0 : t->held[1] == g ? H_T1 : (unsigned)H_SPILLED;

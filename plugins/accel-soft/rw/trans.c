@@ -301,26 +301,6 @@ static bool emit_insn(struct rw_tr *t, const struct x86_insn *in)
            rw_emit_vec(t, in) || rw_emit_sys(t, in) || rw_emit_str(t, in);
 }
 
-/* What T0 and T1 hold behind the instruction. */
-static void hold(struct rw_tr *t, const struct x86_insn *in)
-{
-    if (t->next[0] == t->next[1])
-        t->next[1] = REG_NONE; /* XADD of a register with itself: T0 is the later one */
-    for (unsigned i = 0; i < 2; i++) {
-        if (t->next[i] != REG_NONE) {
-            t->held[i] = t->next[i];
-            continue;
-        }
-        bool good = t->kept >> i & 1;
-        for (unsigned k = 0; k < in->operands && k < 4; k++)
-            if ((in->opnd[k].rw & OPND_WRITE) && in->opnd[k].kind == OPND_GPR &&
-                in->opnd[k].reg == t->held[i])
-                good = false;
-        if (!good)
-            t->held[i] = REG_NONE;
-    }
-}
-
 /* The instruction that goes on in the next page. */
 static void emit_crossing(struct rw_tr *t)
 {
@@ -330,7 +310,7 @@ static void emit_crossing(struct rw_tr *t)
         return;
     }
     const struct x86_insn *in = &t->in[t->n];
-    t->held[0] = t->held[1] = t->next[0] = t->next[1] = REG_NONE;
+    t->held[0] = t->held[1] = REG_NONE;
     rw_side_add(t, true);
     rw_cross_check(t);
     t->n++;
@@ -355,19 +335,14 @@ static void emit_all(struct rw_tr *t)
             t->crosses = 0;
             break;
         }
-        if (in->op >= OP_MOVS) /* may be resumed, by fault or by choice */
-            t->held[0] = t->held[1] = REG_NONE;
-        rw_side_add(t, t->held[0] == REG_NONE && t->held[1] == REG_NONE);
-        t->next[0] = t->next[1] = REG_NONE;
-        t->kept = 0;
+        t->held[0] = t->held[1] = REG_NONE;
+        rw_side_add(t, true);
         if (!(t->cpu->lockstep && lockstep_once(in)) && emit_insn(t, in)) {
             rw_flags_after_op(t);
         } else {
             rw_slow(t);
             t->ended = ends_block(in) || in->op == OP_JCC;
-            t->kept = 0;
         }
-        hold(t, in);
     }
     if (!t->ended && t->crosses && t->cur == t->n) {
         emit_crossing(t);
