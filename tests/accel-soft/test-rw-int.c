@@ -234,7 +234,6 @@ static bool rewritten_code(const struct test_insn *i, const struct rw_fl *fl, ui
     t->in[0] = i->in;
     t->fl[0] = *fl;
     t->colds = 0;
-    t->held[0] = t->held[1] = REG_NONE;
     t->flags = FLAGS_HOST;
     enter_code(t);
     for (unsigned g = 0; g < 12; g++)

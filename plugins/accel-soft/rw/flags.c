@@ -19,7 +19,6 @@ static uint8_t wanted(const struct rw_tr *t)
 /* T1 is destroyed, EFLAGS stay. */
 static void save(struct rw_tr *t)
 {
-    t->held[1] = REG_NONE;
     e_mov_rr(t, H_T1, H_RAX);
     e1(t, 0x9f); /* lahf */
     e1(t, 0x0f); /* seto al */

@@ -44,16 +44,6 @@ static void rorx(struct rw_tr *t, unsigned dst, unsigned src, unsigned count)
     e1(t, count);
 }
 
-/* T = guest register G. */
-static void int_load(struct rw_tr *t, unsigned temp, unsigned g)
-{
-    unsigned held = rw_held(t, g);
-    if (held == H_SPILLED)
-        e_load(t, temp, STATE_GPR(g));
-    else if (held != temp)
-        e_mov_rr(t, temp, held);
-}
-
 /* Bits 15..8 of host register REG = bits 7..0 of T1. No flags. */
 static void merge_high(struct rw_tr *t, unsigned reg)
 {
@@ -72,22 +62,11 @@ static struct int_rm rm_register(struct rw_tr *t, const struct int_form *f, bool
         return (struct int_rm){ AT_HIGH, o->reg };
     if (!int_spilled(o))
         return (struct int_rm){ AT_REG, (uint8_t)rw_host_reg(o->reg) };
-    unsigned held = rw_held(t, o->reg);
-    bool reg_load = f->reg.kind == OPND_GPR && int_spilled(&f->reg);
-    if (!writes && held != H_SPILLED && (held == H_T0 || !reg_load))
-        return (struct int_rm){ AT_REG, (uint8_t)held };
     /* Stores of other widths would hold up the next load: through T0 then. */
-    if (!f->no_state && (!writes || (o->size == 8 && held == H_SPILLED &&
-                                     !(f->reg.rw & OPND_WRITE))))
+    if (!f->no_state && (!writes || (o->size == 8 && !(f->reg.rw & OPND_WRITE))))
         return (struct int_rm){ AT_STATE, o->reg };
-    if (reg_load && t->held[0] == f->reg.reg && t->held[1] != f->reg.reg) {
-        e_mov_rr(t, H_T1, H_T0); /* before T0 is overwritten */
-        t->held[1] = f->reg.reg;
-        held = rw_held(t, o->reg);
-    }
     if (!int_whole(o))
-        int_load(t, H_T0, o->reg);
-    t->held[0] = REG_NONE;
+        e_load(t, H_T0, STATE_GPR(o->reg));
     *store = writes;
     return (struct int_rm){ AT_REG, H_T0 };
 }
@@ -118,7 +97,7 @@ void int_form(struct rw_tr *t, const struct x86_insn *in, const struct int_form 
                 rm.at = AT_T0;
             }
             if (!int_whole(g))
-                int_load(t, reg, g->reg);
+                e_load(t, reg, STATE_GPR(g->reg));
         }
     } else if (reg_high && mem) {
         /* [T0] needs a REX prefix: work in T1 */

@@ -38,8 +38,6 @@ static void mov_reg(struct rw_tr *t, const struct x86_insn *in)
     const struct x86_operand *a = &in->opnd[0], *b = &in->opnd[1];
     unsigned to = rw_host_reg(a->reg), from = rw_host_reg(b->reg);
 
-    if (from == H_SPILLED)
-        from = rw_held(t, b->reg);
     if (to == H_SPILLED && from != H_SPILLED && a->size == 8) {
         e_store(t, from, STATE_GPR(a->reg));
         return;

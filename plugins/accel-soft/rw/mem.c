@@ -45,11 +45,7 @@ static int reg_in(struct rw_tr *t, unsigned g, unsigned temp)
     unsigned h = rw_host_reg(g);
     if (h != H_SPILLED)
         return (int)h;
-    h = rw_held(t, g);
-    if (h != H_SPILLED)
-        return (int)h;
     e_load(t, temp, STATE_GPR(g));
-    t->held[temp == H_T1] = (uint8_t)g;
     return (int)temp;
 }
 
@@ -62,18 +58,13 @@ void rw_lea(struct rw_tr *t, const struct x86_insn *in, unsigned opsize, unsigne
         e_mov_ri(t, dst, v);
         return;
     }
-    /* what T0 holds may be the index, and what T1 holds the base */
-    bool crossed = (in->index != REG_NONE && t->held[0] == in->index) ||
-                   (in->base != REG_NONE && t->held[1] == in->base);
-    int base = reg_in(t, in->base, crossed ? H_T1 : H_T0);
-    int index = reg_in(t, in->index, crossed ? H_T0 : H_T1);
+    int base = reg_in(t, in->base, H_T0), index = reg_in(t, in->index, H_T1);
     lea(t, in->addrsize == 4 || opsize == 4 ? 4 : 8, dst, base, index, in->scale, (int32_t)in->disp);
 }
 
 void rw_ea(struct rw_tr *t, const struct x86_insn *in)
 {
     rw_lea(t, in, 8, H_T0);
-    t->held[0] = t->held[1] = REG_NONE;
     if (in->seg == SEG_FS || in->seg == SEG_GS) {
         e_load(t, H_T1, in->seg == SEG_FS ? STATE(seg[SEG_FS].base) : STATE(seg[SEG_GS].base));
         lea(t, 8, H_T0, H_T0, H_T1, 1, 0);
@@ -135,7 +126,6 @@ static void look_up(struct rw_tr *t, unsigned bytes, unsigned acc, bool any)
         return;
     }
     rw_flags_clobber(t);
-    t->held[0] = t->held[1] = REG_NONE;
     struct rw_cold *cold = rw_cold_new(t, COLD_MISS);
     cold->write = write;
     cold->size_log2 = (uint8_t)n;

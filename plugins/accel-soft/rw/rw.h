@@ -211,7 +211,6 @@ struct rw_tr {
     uint8_t cpl;
     uint8_t flags;                /* enum rw_flag_place, here and now */
     uint8_t ended;                /* set by an emitter: control does not fall through */
-    uint8_t held[2];              /* spilled registers that T0 and T1 hold, within an instruction */
     uint8_t uses_vec;
     uint8_t mirror;
     unsigned n, cur;              /* instructions, the one being translated */
@@ -288,12 +287,6 @@ struct rw_block *rw_translate(struct vcpu *cpu, uint64_t rip, uint64_t gpa);
 void rw_slow(struct rw_tr *t);
 /* The same without a way back into the block, which is cheaper (sys_handed.c). */
 void rw_slow_last(struct rw_tr *t);
-/* The scratch register that holds spilled register G already in this instruction, or H_SPILLED. */
-static inline unsigned rw_held(const struct rw_tr *t, unsigned g)
-{
-    return t->held[0] == g ? H_T0 : t->held[1] == g ? H_T1 : (unsigned)H_SPILLED;
-}
-
 /* Flags that code at that guest address reads before it sets them; FL_BIT_ALL if unknown. */
 uint8_t rw_live_at(struct rw_tr *t, uint64_t rip);
 /* A new cold piece; NULL cannot happen: RW_COLDS suffices. */

@@ -310,7 +310,6 @@ static void emit_crossing(struct rw_tr *t)
         return;
     }
     const struct x86_insn *in = &t->in[t->n];
-    t->held[0] = t->held[1] = REG_NONE;
     rw_side_add(t, true);
     rw_cross_check(t);
     t->n++;
@@ -326,7 +325,6 @@ static void emit_crossing(struct rw_tr *t)
 
 static void emit_all(struct rw_tr *t)
 {
-    t->held[0] = t->held[1] = REG_NONE;
     for (t->cur = 0; t->cur < t->n && !t->ended; t->cur++) {
         const struct x86_insn *in = &t->in[t->cur];
         if (t->p + INSN_HOST_MAX > t->limit || t->links + 4 > RW_LINKS ||
@@ -335,7 +333,6 @@ static void emit_all(struct rw_tr *t)
             t->crosses = 0;
             break;
         }
-        t->held[0] = t->held[1] = REG_NONE;
         rw_side_add(t, true);
         if (!(t->cpu->lockstep && lockstep_once(in)) && emit_insn(t, in)) {
             rw_flags_after_op(t);
